@@ -1,0 +1,403 @@
+/**
+ * The options of loops, listeners, connections and TLS, and their validation.
+ * @module
+ */
+import type { BackendFactory } from "./backend.ts";
+import type { Loop } from "./loop.ts";
+import type { Socket } from "./socket.ts";
+
+/** Options of a loop. */
+export interface LoopOptions<L = unknown> {
+  /** What moves the bytes. @default {denoConn} */
+  backend?: BackendFactory;
+  /** User data of the loop: `loop.ext`. */
+  ext?: L;
+  /** Runs in the loop's thread after `wakeup()`; several wakeups may make one call. */
+  onWakeup?: (loop: Loop<L>) => void;
+  /** Runs at the start of every iteration, before its events. */
+  onPre?: (loop: Loop<L>) => void;
+  /** Runs at the end of every iteration, after its events. */
+  onPost?: (loop: Loop<L>) => void;
+  /**
+   * Gets what a handler threw, with the socket it was called for (absent for loop, timer and poll
+   * callbacks). Without it the error goes to `reportError()`, which ends the process unless an
+   * `error` event listener prevents it.
+   */
+  onError?: (error: unknown, socket?: Socket) => void;
+  /**
+   * How often timeouts are looked at, in milliseconds: a timeout may be late by as much. @default
+   * {4000}
+   */
+  timeoutGranularityMs?: number;
+  /** Size of the one receive buffer of an epoll loop, in bytes. @default {524288} */
+  recvBufferBytes?: number;
+  /**
+   * How many bytes a socket of the Deno backend accepts beyond what the kernel took. @default
+   * {65536}
+   */
+  sendBufferBytes?: number;
+  /**
+   * How long an integrated epoll loop runs before Deno's own loop gets a turn, in milliseconds.
+   * @default {2}
+   */
+  sliceMs?: number;
+}
+
+/** Where and how to listen: a TCP `port` or a unix `path`. */
+export interface ListenOptions {
+  /** A name or address of this machine. Absent: all interfaces, IPv6 and IPv4. */
+  host?: string;
+  /** 0 to 65535; 0 lets the system choose one, which `ListenSocket.port` tells. */
+  port?: number;
+  /**
+   * Path of a unix socket; a leading `\0` makes it an abstract name. Excludes `host` and `port`.
+   */
+  path?: string;
+  /** How many connections may wait to be accepted. @default {511} */
+  backlog?: number;
+  /** Refuse to share the port, whatever other listeners ask for. */
+  exclusive?: boolean;
+  /**
+   * Share the port with other listeners that ask for it too; the kernel spreads the connections.
+   */
+  reusePort?: boolean;
+  /** Listen on IPv6 only. */
+  ipv6Only?: boolean;
+  /**
+   * Accept no more while so many of this listener's connections are open, or closed with bytes still
+   * to send; the rest wait in the backlog.
+   */
+  maxConnections?: number;
+  /** A listening descriptor to take over, as of systemd's socket activation. */
+  fd?: number;
+}
+
+/** Where and how to connect: a TCP `host` and `port`, or a unix `path`. */
+export interface ConnectOptions<S = never> {
+  /** A name or an address. @default {"127.0.0.1"} */
+  host?: string;
+  /** 1 to 65535. */
+  port?: number;
+  /** Path of a unix socket; a leading `\0` means an abstract name. Excludes `host` and `port`. */
+  path?: string;
+  /** The local address to connect from. */
+  sourceHost?: string;
+  /**
+   * Give up after so many seconds, name lookup included, with `Deno.errors.TimedOut`. Absent or 0:
+   * the system's limit. Like every timeout it may be late by the loop's `timeoutGranularityMs`.
+   */
+  timeoutSeconds?: number;
+  /** The name a TLS server must prove; overrides the context's. @default {host} */
+  serverName?: string;
+  /** User data of this socket in place of what `socketExt()` gives. */
+  ext?: S;
+}
+
+/** TLS of a context; the names are µSockets' own, and PEM text in memory beside them. */
+export interface TlsOptions {
+  /** Path of the certificate chain, PEM. */
+  certFile?: string;
+  /** Path of the private key, PEM. */
+  keyFile?: string;
+  /** Decrypts the private key. */
+  passphrase?: string;
+  /** Path of Diffie-Hellman parameters, PEM. */
+  dhParamsFile?: string;
+  /** Path of the certificates to trust, PEM. */
+  caFile?: string;
+  /** OpenSSL cipher list for TLS 1.2 and below. */
+  ciphers?: string;
+  /** Free the buffers of idle connections. */
+  preferLowMemory?: boolean;
+  /** The certificate chain, PEM. */
+  cert?: string;
+  /** The private key, PEM. */
+  key?: string;
+  /** The certificates to trust, PEM. */
+  ca?: string;
+  /**
+   * Protocols to offer or accept, in order of preference, such as `["h2", "http/1.1"]`. A peer that
+   * offers none is let in; `onHandshake` tells.
+   */
+  alpnProtocols?: string[];
+  /** The lowest version to speak. @default {"TLSv1.2"} */
+  minVersion?: TlsVersion;
+  /** The highest version to speak. @default {"TLSv1.3"} */
+  maxVersion?: TlsVersion;
+  /** Cipher suites of TLS 1.3. */
+  ciphersuites?: string;
+  /** Ask clients for a certificate. */
+  requestCert?: boolean;
+  /** Refuse peers whose certificate does not verify. @default {true} */
+  rejectUnauthorized?: boolean;
+  /** The name a server must prove. @default {the host connected to} */
+  serverName?: string;
+  /** How long a handshake may take. @default {10} */
+  handshakeTimeoutSeconds?: number;
+}
+
+/** A version of TLS. */
+export type TlsVersion = "TLSv1" | "TLSv1.1" | "TLSv1.2" | "TLSv1.3";
+
+/**
+ * What a TLS handshake agreed on. What a backend cannot learn is `undefined`: see docs/backends.md.
+ */
+export interface TlsInfo {
+  /** The protocol agreed on by ALPN, or null. */
+  alpnProtocol: string | null;
+  /** The server name that was asked for. */
+  serverName?: string;
+  /** The protocol version, such as `"TLSv1.3"`. */
+  protocol?: string;
+  /** The cipher suite's name. */
+  cipher?: string;
+  /** Whether an earlier session was resumed. */
+  resumed?: boolean;
+  /** The peer's certificate, PEM. */
+  peerCertificate?: string;
+}
+
+/** Timings of TCP keep-alive. */
+export interface KeepAliveTimings {
+  /** Idle time before the first probe, in seconds. */
+  idleSeconds?: number;
+  /** Time between probes, in seconds. */
+  intervalSeconds?: number;
+  /** Unanswered probes before the connection counts as reset. */
+  probes?: number;
+}
+
+/** Options of `Loop.shutdown()`. */
+export interface ShutdownOptions {
+  /**
+   * How long open sockets may go on before they are closed with `CloseCode.Freed`. @default {10}
+   */
+  graceSeconds?: number;
+}
+
+/** Counters of a loop since it was created. */
+export interface LoopStats {
+  /** Sockets open now, connecting ones not among them. */
+  open: number;
+  /** Connections accepted or adopted from handles. */
+  accepted: number;
+  /** Connections that were established by `connect()`. */
+  connected: number;
+  /** Payload bytes received, those dropped after `shutdownRead()` and `end()` among them. */
+  bytesIn: number;
+  /** Payload bytes accepted by writes. */
+  bytesOut: number;
+  /** Iterations run. */
+  iterations: number;
+}
+
+/**
+ * Whether the options name a unix path; throws for anything that is neither that nor a port.
+ * @internal
+ */
+export function checkAddress(
+  what: string,
+  options: { host?: string; port?: number; path?: string },
+  lowestPort: 0 | 1,
+): boolean {
+  const { host, port, path } = options;
+  if (path !== undefined) {
+    if (host !== undefined || port !== undefined) {
+      throw new TypeError(`Cannot ${what}: "path" excludes "host" and "port"`);
+    }
+    if (typeof path !== "string" || path === "" || path === "\0") {
+      throw new TypeError(
+        `Cannot ${what}: "path" must be a path or an abstract name, not ${quote(path)}`,
+      );
+    }
+    if (path.indexOf("\0", 1) !== -1) {
+      throw new TypeError(`Cannot ${what}: "path" has a NUL inside: ${quote(path)}`);
+    }
+    // sun_path holds 108 bytes, a path's final NUL among them.
+    if (new TextEncoder().encode(path).length > (path[0] === "\0" ? 108 : 107)) {
+      throw new RangeError(
+        `Cannot ${what}: "path" is longer than a unix address can be: ${quote(path)}`,
+      );
+    }
+    return true;
+  }
+  if (host !== undefined && (typeof host !== "string" || host === "" || host.includes("\0"))) {
+    throw new TypeError(`Cannot ${what}: "host" must be a name or an address, not ${quote(host)}`);
+  }
+  if (port === undefined) throw new TypeError(`Cannot ${what}: give a "port" or a "path"`);
+  if (!Number.isInteger(port) || port < lowestPort || port > 65535) {
+    throw new RangeError(
+      `Cannot ${what}: "port" must be a whole number from ${lowestPort} to 65535, not ${
+        quote(port)
+      }`,
+    );
+  }
+  return false;
+}
+
+/**
+ * Throws for what is no options object, and for names that none of them has: a misspelled option
+ * must not be ignored, and at run time no compiler looks. With a prefix, only names that
+ * begin so, or that look like one of these, are refused.
+ *
+ * @internal
+ */
+export function checkNames(
+  what: string,
+  options: object,
+  names: readonly string[],
+  prefix = "",
+): void {
+  if (typeof options !== "object" || options === null) {
+    throw new TypeError(`Cannot ${what}: the options must be an object, not ${quote(options)}`);
+  }
+  for (const name in options) {
+    if (names.includes(name)) continue;
+    const likely = LIKELY[name] ?? name;
+    const meant = names.find((known) => known.toLowerCase() === likely.toLowerCase());
+    if (meant === undefined && !name.startsWith(prefix)) continue;
+    const hint = meant === undefined ? "" : ` (did you mean "${meant}"?)`;
+    throw new TypeError(`Cannot ${what}: there is no option "${name}"${hint}`);
+  }
+}
+
+/** Names of the same things elsewhere. */
+const LIKELY: Record<string, string> = {
+  hostname: "host",
+  timeout: "timeoutSeconds",
+  grace: "graceSeconds",
+  certificate: "cert",
+  alpn: "alpnProtocols",
+  caCerts: "ca",
+  servername: "serverName",
+  onMessage: "onData",
+  onDrain: "onWritable",
+  onError: "onConnectError",
+  ssl: "tls",
+  cert: "tls",
+  certFile: "tls",
+  keyFile: "tls",
+};
+
+const LISTEN_NAMES = "host port path backlog exclusive reusePort ipv6Only maxConnections fd".split(
+  " ",
+);
+const CONNECT_NAMES = "host port path sourceHost timeoutSeconds serverName ext".split(" ");
+const LOOP_NAMES =
+  ("backend ext onWakeup onPre onPost onError timeoutGranularityMs recvBufferBytes " +
+    "sendBufferBytes sliceMs").split(" ");
+const TLS_NAMES =
+  ("certFile keyFile passphrase dhParamsFile caFile ciphers preferLowMemory cert key ca " +
+    "alpnProtocols minVersion maxVersion ciphersuites requestCert rejectUnauthorized serverName " +
+    "handshakeTimeoutSeconds").split(" ");
+const TLS_VERSIONS = ["TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3"];
+
+/** Throws unless the value is a function or absent. @internal */
+export function checkFunction(what: string, name: string, value: unknown): void {
+  if (value !== undefined && typeof value !== "function") {
+    throw new TypeError(`Cannot ${what}: "${name}" must be a function, not ${quote(value)}`);
+  }
+}
+
+/** Throws for loop options that make no sense on any backend. @internal */
+export function checkLoopOptions(options: LoopOptions): void {
+  const what = "create a loop";
+  checkNames(what, options, LOOP_NAMES);
+  if (options.backend !== undefined && typeof options.backend !== "function") {
+    throw new TypeError(
+      `Cannot ${what}: "backend" must be a backend such as denoConn, not ${quote(options.backend)}`,
+    );
+  }
+  for (const name of ["onWakeup", "onPre", "onPost", "onError"] as const) {
+    checkFunction(what, name, options[name]);
+  }
+  checkNumber(what, "timeoutGranularityMs", options.timeoutGranularityMs, 1);
+  checkNumber(what, "recvBufferBytes", options.recvBufferBytes, 1, true);
+  checkNumber(what, "sendBufferBytes", options.sendBufferBytes, 1, true);
+  checkNumber(what, "sliceMs", options.sliceMs, 0);
+}
+
+/** Throws for TLS options that make no sense on any backend. @internal */
+export function checkTlsOptions(options: TlsOptions): void {
+  const what = "create a TLS context";
+  checkNames(what, options, TLS_NAMES);
+  checkNumber(what, "handshakeTimeoutSeconds", options.handshakeTimeoutSeconds, 0);
+  for (const name of ["minVersion", "maxVersion"] as const) {
+    const version = options[name];
+    if (version !== undefined && !TLS_VERSIONS.includes(version)) {
+      throw new TypeError(
+        `Cannot ${what}: "${name}" must be one of ${TLS_VERSIONS.join(", ")}, not ${
+          quote(version)
+        }`,
+      );
+    }
+  }
+  const pems = { cert: "certificate", key: "private key", ca: "CA certificates" } as const;
+  for (const name of ["cert", "key", "ca"] as const) {
+    const text = options[name];
+    if (text === undefined || (typeof text === "string" && text.includes("-----BEGIN "))) continue;
+    throw new Deno.errors.InvalidData(
+      `Cannot read the ${pems[name]}: "${name}" must be PEM text; "${name}File" takes a path`,
+    );
+  }
+  const { alpnProtocols } = options;
+  if (alpnProtocols !== undefined && !Array.isArray(alpnProtocols)) {
+    throw new TypeError(
+      `Cannot ${what}: "alpnProtocols" must be an array, not ${quote(alpnProtocols)}`,
+    );
+  }
+}
+
+/** Throws unless the value is a number from `lowest` up. @internal */
+export function checkNumber(
+  what: string,
+  name: string,
+  value: number | undefined,
+  lowest: number,
+  whole = false,
+): void {
+  if (value === undefined) return;
+  if (typeof value !== "number" || !(value >= lowest) || (whole && !Number.isSafeInteger(value))) {
+    const kind = whole ? "a whole number" : "a number";
+    throw new RangeError(
+      `Cannot ${what}: "${name}" must be ${kind} of at least ${lowest}, not ${quote(value)}`,
+    );
+  }
+}
+
+/** Throws for options that make no sense on any backend. @internal */
+export function checkListenOptions(options: ListenOptions): void {
+  checkNames("listen", options, LISTEN_NAMES);
+  const { exclusive, reusePort, fd } = options;
+  if (exclusive && reusePort) {
+    throw new TypeError('Cannot listen: "exclusive" and "reusePort" exclude each other');
+  }
+  checkNumber("listen", "backlog", options.backlog, 1, true);
+  checkNumber("listen", "maxConnections", options.maxConnections, 1, true);
+  checkNumber("listen", "fd", fd, 0, true);
+  if (fd === undefined) checkAddress("listen", options, 0);
+  else if (options.host !== undefined || options.port !== undefined || options.path !== undefined) {
+    throw new TypeError('Cannot listen: "fd" excludes "host", "port" and "path"');
+  }
+}
+
+/** Throws for options that make no sense on any backend. @internal */
+export function checkConnectOptions(options: ConnectOptions<unknown>): void {
+  checkNames("connect", options, CONNECT_NAMES);
+  checkAddress("connect", options, 1);
+  checkNumber("connect", "timeoutSeconds", options.timeoutSeconds, 0);
+}
+
+/** `host:port` or the unix path, for messages. @internal */
+export function describeAddress(
+  options: { host?: string; port?: number; path?: string; fd?: number },
+): string {
+  if (options.path !== undefined) return options.path.replace("\0", "@");
+  if (options.fd !== undefined) return `descriptor ${options.fd}`;
+  const host = options.host ?? "";
+  return `${host.includes(":") ? `[${host}]` : host}:${options.port}`;
+}
+
+function quote(value: unknown): string {
+  return typeof value === "string" ? JSON.stringify(value) : String(value);
+}
