@@ -1,0 +1,130 @@
+/**
+ * The combinations that the conformance suite runs on: backend × TCP, unix or TLS × way of running.
+ * A behaviour that a combination cannot show is skipped with its reason, which docs/parity.md
+ * repeats.
+ */
+import { type BackendFactory, denoConn } from "@usockets/usockets";
+
+/** One combination. */
+export interface Transport {
+  readonly name: string;
+  readonly backend: BackendFactory;
+  readonly isTls: boolean;
+  readonly isUnix: boolean;
+  /** `runBlocking()` in place of `run()`. */
+  readonly isBlocking: boolean;
+  readonly skips: readonly Skip[];
+}
+
+/** Behaviours that a combination cannot show. */
+export interface Skip {
+  readonly reason: string;
+  /** The names of the tests, as given to `behaviour()`. */
+  readonly tests: readonly string[];
+}
+
+const denoSkips: readonly Skip[] = [
+  {
+    reason: "Deno's Conn cannot send a RST at will",
+    tests: ["reset() sends a RST and closes with code 0"],
+  },
+  {
+    reason: "Deno unlinks the path of a unix listener that closes, whatever is there",
+    tests: ["a listener leaves the socket of its successor alone"],
+  },
+];
+
+/** Behaviours of unix paths: nothing to see with ports. */
+const portSkips: readonly Skip[] = [
+  {
+    reason: "of unix paths",
+    tests: [
+      "listen() takes over the path of a dead server",
+      "listen() touches nothing at a path that is no dead server's",
+      "listen() on a path in a missing directory throws NotFound",
+      "a closed listener takes its path away",
+      "a listener leaves the socket of its successor alone",
+      "an abstract name works and leaves no file",
+      "connect() to a missing path ends in onConnectError with NotFound",
+    ],
+  },
+];
+
+/** Behaviours of addresses and ports. */
+const unixSkips: readonly Skip[] = [
+  {
+    reason: "of addresses and ports",
+    tests: [
+      "listen() on an address of no interface throws AddrNotAvailable",
+      "a listener without a host takes IPv4 and IPv6",
+      "a name that does not resolve ends in onConnectError with NotFound",
+      "connect() tries every address of a name",
+      "connect() takes IPv6 addresses",
+      "timeoutSeconds ends a connect that hangs with TimedOut",
+      "timeout() and longTimeout() run while connecting",
+      "close() in a later turn cancels a connect that hangs",
+    ],
+  },
+];
+
+/** Behaviours of TLS. */
+const plainSkips: readonly Skip[] = [
+  {
+    reason: "of TLS",
+    tests: [
+      "onHandshake follows onOpen, with what both sides agreed on",
+      "without ALPN none is agreed on, and the host is what must be proved",
+      "a server whose authority is not trusted is refused",
+      "a server with another name is refused",
+      "a server whose certificate expired is refused",
+      "connect()'s serverName overrides the context's",
+      "a client certificate that nobody asks for does no harm",
+      "a server that speaks no TLS ends the handshake with onClose(Tls)",
+      "a client that speaks no TLS ends its handshake and no other",
+      "a TCP FIN without close_notify is Truncated, behind the bytes",
+      "a truncated stream of a paused socket waits for resume()",
+      "what was accepted still reaches a peer whose own stream was cut short",
+      "garbage in place of a ClientHello is onClose(Tls)",
+      "a peer that ends in the middle of a handshake is onClose(Tls)",
+      "a RST in the middle of a handshake is onClose(Reset)",
+      "a server's handshakeTimeoutSeconds bounds a silent client",
+      "a client's handshakeTimeoutSeconds bounds a silent server",
+      "a handshake that is done in time is bounded no more",
+      "end() in the middle of a handshake is polite once it is done",
+      "every action inside onHandshake leaves the loop sound",
+      "a failed handshake of a paused socket is reported without resume()",
+      "no onHandshake behind end()",
+    ],
+  },
+];
+
+/**
+ * TLS over unix sockets is not among them: Deno has none (NotSupported, which deno_backend_test.ts
+ * shows).
+ */
+export const transports: readonly Transport[] = [
+  {
+    name: "deno tcp",
+    backend: denoConn,
+    isTls: false,
+    isUnix: false,
+    isBlocking: false,
+    skips: [...denoSkips, ...portSkips, ...plainSkips],
+  },
+  {
+    name: "deno unix",
+    backend: denoConn,
+    isTls: false,
+    isUnix: true,
+    isBlocking: false,
+    skips: [...denoSkips, ...unixSkips, ...plainSkips],
+  },
+  {
+    name: "deno tls",
+    backend: denoConn,
+    isTls: true,
+    isUnix: false,
+    isBlocking: false,
+    skips: [...denoSkips, ...portSkips],
+  },
+];
