@@ -29,9 +29,13 @@
  *
  * @module
  */
+import { epoll } from "./ffi/backend.ts";
+import { signalDescriptor } from "./ffi/wakeup.ts";
+import type { Backend, BackendOptions } from "./src/backend.ts";
 import { denoConn } from "./src/deno/backend.ts";
 import { Loop as CoreLoop } from "./src/loop.ts";
 import type { LoopOptions } from "./src/options.ts";
+import { signal, type WakeupHandle } from "./src/wakeup.ts";
 
 export type { Backend, BackendFactory, BackendOptions } from "./src/backend.ts";
 export { SocketContext, type SocketContextOptions } from "./src/context.ts";
@@ -54,7 +58,8 @@ export type {
 export { Poll, type PollOptions, READABLE, WRITABLE } from "./src/poll.ts";
 export { Socket } from "./src/socket.ts";
 export { Timer, type TimerOptions } from "./src/timer.ts";
-export { wakeup, type WakeupHandle } from "./src/wakeup.ts";
+export type { WakeupHandle } from "./src/wakeup.ts";
+export { epoll } from "./ffi/backend.ts";
 
 /**
  * An event loop: makes contexts, timers and polls, and runs until none of them has anything left to
@@ -82,4 +87,57 @@ export class Loop<L = unknown> extends CoreLoop<L> {
   constructor(options: LoopOptions<L> = {}) {
     super(options.backend ?? denoConn, options);
   }
+}
+
+/**
+ * The fastest backend that works here: epoll on Linux where `--allow-ffi` is granted, else Deno's own
+ * Conn. Never asks for a permission, and never throws because one is missing.
+ *
+ * @example
+ * ```ts
+ * import { autoBackend, Loop } from "@usockets/usockets";
+ *
+ * using loop = new Loop({ backend: autoBackend });
+ * console.assert(["epoll", "deno"].includes(loop.backendName));
+ * ```
+ */
+export function autoBackend(loop: CoreLoop, options: BackendOptions): Backend {
+  if (Deno.permissions.querySync({ name: "ffi" }).state === "granted") {
+    try {
+      return epoll(loop, options);
+    } catch (error) {
+      const { NotCapable, NotSupported } = Deno.errors;
+      if (!(error instanceof NotSupported || error instanceof NotCapable)) throw error;
+    }
+  }
+  return denoConn(loop, options);
+}
+
+/**
+ * Wakes up the loop that `handle` names, from any thread: its `onWakeup` runs soon, in its own
+ * thread. Wakeups coalesce: several may make one call, and none is lost. Does nothing after the
+ * loop is freed. A Worker that wakes up an epoll loop needs `--allow-ffi` as the loop itself does.
+ *
+ * As `us_wakeup_loop`.
+ *
+ * @example
+ * ```ts
+ * import { Loop, wakeup } from "@usockets/usockets";
+ *
+ * const loop = new Loop({ onWakeup: (loop) => loop.free() });
+ * const code = `onmessage = async ({ data }) => {
+ *   const { wakeup } = await import(data.url);
+ *   wakeup(data.handle);
+ *   close();
+ * };`;
+ * const worker = new Worker(`data:text/javascript,${encodeURIComponent(code)}`, { type: "module" });
+ * const url = import.meta.resolve("@usockets/usockets");
+ * worker.postMessage({ url, handle: loop.wakeupHandle });
+ * loop.createTimer().set(() => {}, 60_000); // keeps the loop running: a wakeup alone does not
+ * await loop.run();
+ * wakeup(loop.wakeupHandle); // freed: does nothing
+ * ```
+ */
+export function wakeup(handle: WakeupHandle): void {
+  signal(handle, signalDescriptor);
 }

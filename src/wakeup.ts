@@ -10,69 +10,76 @@ const SIGNALLED = 1;
 /** The loop is gone. */
 const FREED = 2;
 
+/** Words of the shared memory: one of the above; the loop's eventfd, 0 for none; threads signalling. */
+const STATE = 0, DESCRIPTOR = 1, SIGNALLING = 2;
+
+/** How long `free()` waits for threads that are signalling, in milliseconds; they take 1 µs. */
+const SIGNALLING_MS = 100;
+
 /**
- * Names a loop to other threads: send it to a Worker with `postMessage()` and call {@linkcode
- * wakeup} there. It carries shared memory, so that it does nothing once the loop is freed, whatever
- * became of the loop's descriptors.
+ * Names a loop to other threads: send it to a Worker with `postMessage()` and call `wakeup()`
+ * there. It carries shared memory, so that it does nothing once the loop is freed, whatever became
+ * of the loop's descriptors.
  */
 export interface WakeupHandle {
-  /** One 32-bit word: quiet, signalled or freed. */
+  /** Three 32-bit words: quiet, signalled or freed; an eventfd; how many threads are signalling. */
   readonly state: SharedArrayBuffer;
 }
 
 /**
- * Wakes up the loop that `handle` names, from any thread: its `onWakeup` runs soon, in its own
- * thread. Wakeups coalesce: several may make one call, and none is lost. Does nothing after the
- * loop is freed.
- *
- * As `us_wakeup_loop`.
- *
- * @example
- * ```ts
- * import { Loop, wakeup } from "@usockets/usockets";
- *
- * const loop = new Loop({ onWakeup: (loop) => loop.free() });
- * const code = `onmessage = async ({ data }) => {
- *   const { wakeup } = await import(data.url);
- *   wakeup(data.handle);
- *   close();
- * };`;
- * const worker = new Worker(`data:text/javascript,${encodeURIComponent(code)}`, { type: "module" });
- * const url = import.meta.resolve("@usockets/usockets");
- * worker.postMessage({ url, handle: loop.wakeupHandle });
- * loop.createTimer().set(() => {}, 60_000); // keeps the loop running: a wakeup alone does not
- * await loop.run();
- * wakeup(loop.wakeupHandle); // freed: does nothing
- * ```
+ * Wakes up the loop that `handle` names, from any thread. `write` is called for a loop with an
+ * eventfd, which cannot be closed and reused meanwhile. @internal
  */
-export function wakeup(handle: WakeupHandle): void {
+export function signal(handle: WakeupHandle, write: (descriptor: number) => void): void {
   if (!(handle?.state instanceof SharedArrayBuffer)) {
     throw new TypeError("Cannot wake a loop up: the argument is not its wakeupHandle");
   }
-  const word = new Int32Array(handle.state, 0, 1);
-  if (Atomics.compareExchange(word, 0, QUIET, SIGNALLED) === QUIET) Atomics.notify(word, 0);
+  const words = new Int32Array(handle.state);
+  Atomics.add(words, SIGNALLING, 1);
+  try {
+    if (Atomics.compareExchange(words, STATE, QUIET, SIGNALLED) !== QUIET) return;
+    Atomics.notify(words, STATE);
+    if (words[DESCRIPTOR] !== 0) write(words[DESCRIPTOR]);
+  } finally {
+    Atomics.sub(words, SIGNALLING, 1);
+    Atomics.notify(words, SIGNALLING);
+  }
 }
 
 /** The loop's side of a {@linkcode WakeupHandle}. @internal */
 export class WakeupSignal {
-  readonly handle: WakeupHandle = { state: new SharedArrayBuffer(4) };
-  readonly #word = new Int32Array(this.handle.state);
+  readonly handle: WakeupHandle = { state: new SharedArrayBuffer(12) };
+  readonly #words = new Int32Array(this.handle.state);
+
+  /** With the eventfd of a loop that has one. */
+  constructor(descriptor = 0) {
+    this.#words[DESCRIPTOR] = descriptor;
+  }
 
   /** Takes the signal: true if there was one since the last call. */
   take(): boolean {
-    return Atomics.compareExchange(this.#word, 0, SIGNALLED, QUIET) === SIGNALLED;
+    return Atomics.compareExchange(this.#words, STATE, SIGNALLED, QUIET) === SIGNALLED;
   }
 
   /** Resolves at the next signal, to false once freed. Does not keep the process alive. */
   async wait(): Promise<boolean> {
-    const result = Atomics.waitAsync(this.#word, 0, QUIET);
+    const result = Atomics.waitAsync(this.#words, STATE, QUIET);
     if (result.async) await result.value;
-    return Atomics.load(this.#word, 0) !== FREED;
+    return Atomics.load(this.#words, STATE) !== FREED;
   }
 
-  /** Makes every later wakeup do nothing. */
-  free(): void {
-    Atomics.store(this.#word, 0, FREED);
-    Atomics.notify(this.#word, 0);
+  /**
+   * Makes every later wakeup do nothing. Returns whether nobody is signalling any more, so that the
+   * descriptor may be closed: a Worker terminated in the middle of that never ends it.
+   */
+  free(): boolean {
+    Atomics.store(this.#words, STATE, FREED);
+    Atomics.notify(this.#words, STATE);
+    for (let ms = 0; ms < SIGNALLING_MS; ms += 10) {
+      const signalling = Atomics.load(this.#words, SIGNALLING);
+      if (signalling === 0) break;
+      Atomics.wait(this.#words, SIGNALLING, signalling, 10);
+    }
+    return Atomics.load(this.#words, SIGNALLING) === 0;
   }
 }

@@ -11,7 +11,7 @@ import type { ConnectOptions, ListenOptions, TlsOptions } from "../options.ts";
 import type { Poll } from "../poll.ts";
 import type { Socket } from "../socket.ts";
 import type { Timer, TimerOptions } from "../timer.ts";
-import { wakeup, type WakeupHandle, WakeupSignal } from "../wakeup.ts";
+import { signal, type WakeupHandle, WakeupSignal } from "../wakeup.ts";
 import { BufferPool } from "./buffers.ts";
 import { type Completion, CompletionQueue } from "./completions.ts";
 import { ipOf, isTls } from "./conn.ts";
@@ -156,7 +156,7 @@ export class DenoBackend implements Backend {
   }
 
   wakeup(): void {
-    wakeup(this.wakeupHandle);
+    signal(this.wakeupHandle, () => {});
   }
 
   activityChanged(isActive: boolean): void {

@@ -3,7 +3,7 @@
  * A behaviour that a combination cannot show is skipped with its reason, which docs/parity.md
  * repeats.
  */
-import { type BackendFactory, denoConn } from "@usockets/usockets";
+import { type BackendFactory, denoConn, epoll } from "@usockets/usockets";
 
 /** One combination. */
 export interface Transport {
@@ -33,6 +33,8 @@ const denoSkips: readonly Skip[] = [
     tests: ["a listener leaves the socket of its successor alone"],
   },
 ];
+
+const epollUnixSkips: readonly Skip[] = [];
 
 /** Behaviours of unix paths: nothing to see with ports. */
 const portSkips: readonly Skip[] = [
@@ -126,5 +128,21 @@ export const transports: readonly Transport[] = [
     isUnix: false,
     isBlocking: false,
     skips: [...denoSkips, ...portSkips],
+  },
+  {
+    name: "epoll tcp",
+    backend: epoll,
+    isTls: false,
+    isUnix: false,
+    isBlocking: false,
+    skips: [...portSkips, ...plainSkips],
+  },
+  {
+    name: "epoll unix",
+    backend: epoll,
+    isTls: false,
+    isUnix: true,
+    isBlocking: false,
+    skips: [...epollUnixSkips, ...unixSkips, ...plainSkips],
   },
 ];

@@ -1,0 +1,277 @@
+/**
+ * The opt-in backend: libc's sockets and epoll, called through Deno.dlopen.
+ * @module
+ */
+import type { Backend, BackendOptions } from "../src/backend.ts";
+import type { SocketContext } from "../src/context.ts";
+import { notSupported } from "../src/errors.ts";
+import type { ListenSocket } from "../src/listen_socket.ts";
+import type { Loop } from "../src/loop.ts";
+import type { ConnectOptions, ListenOptions } from "../src/options.ts";
+import type { Poll, PollOptions } from "../src/poll.ts";
+import type { Socket } from "../src/socket.ts";
+import type { Timer, TimerOptions } from "../src/timer.ts";
+import { signal, type WakeupHandle, WakeupSignal } from "../src/wakeup.ts";
+import { connect } from "./connect.ts";
+import {
+  EFD_CLOEXEC,
+  EFD_NONBLOCK,
+  EPOLLET,
+  EPOLLIN,
+  IPPROTO_TCP,
+  TCP_NODELAY,
+} from "./constants.ts";
+import { check } from "./errno.ts";
+import { Gathering } from "./gathering.ts";
+import { type Libc, openLibc } from "./libc.ts";
+import { EpollListenSocket } from "./listen_socket.ts";
+import { checkRawDescriptors } from "./permissions.ts";
+import { EpollPoll } from "./poll.ts";
+import { ReceiveBuffer } from "./receive_buffer.ts";
+import { Selector, type Watched } from "./selector.ts";
+import { EpollSocket } from "./socket.ts";
+import { checkStreamSocket, remoteAddressOf, setNonblocking, setOption } from "./sockets.ts";
+import { thread } from "./thread.ts";
+import { EpollTimer, TimerQueue } from "./timers.ts";
+import { signalEventfd } from "./wakeup.ts";
+
+/**
+ * Makes the backend on Linux's epoll, called through `Deno.dlopen`: the speed of C. It needs
+ * `--allow-ffi` beside `--allow-net`, and Linux on x86-64 or aarch64.
+ *
+ * @throws {Deno.errors.NotSupported} On other systems.
+ * @throws {Deno.errors.NotCapable} Without `--allow-ffi`.
+ *
+ * @example
+ * ```ts
+ * import { epoll, Loop } from "@usockets/usockets";
+ *
+ * if (Deno.build.os === "linux") {
+ *   const loop = new Loop({ backend: epoll });
+ *   loop.createTimer().set(() => console.assert(loop.backendName === "epoll"), 1);
+ *   loop.runBlocking(); // nothing but the loop runs in this thread until it is done
+ *   loop.free();
+ * }
+ * ```
+ */
+export function epoll(loop: Loop, options: BackendOptions): Backend {
+  return new EpollBackend(loop, options);
+}
+
+/** Something that the next iteration delivers without a descriptor being ready. */
+export interface Deferred {
+  deliver(): void;
+}
+
+/** The epoll backend of one loop. */
+export class EpollBackend implements Backend {
+  readonly name = "epoll";
+  readonly loop: Loop;
+  readonly libc: Libc;
+  readonly selector: Selector;
+  readonly timers: TimerQueue;
+  readonly buffer: ReceiveBuffer;
+  readonly gathering: Gathering;
+  readonly sliceMs: number;
+  readonly #signal: WakeupSignal;
+  readonly #eventfd: number;
+  readonly #wakeup: Watched = { generation: 0, ready: () => this.#woken() };
+  #deferred: Deferred[] = [];
+  #isBlocking = false;
+  #isFreed = false;
+  #finish: (() => void) | null = null;
+
+  constructor(loop: Loop, options: BackendOptions) {
+    this.loop = loop;
+    this.sliceMs = options.sliceMs;
+    const libc = this.libc = openLibc();
+    this.selector = new Selector(libc);
+    this.timers = new TimerQueue(libc, this.selector);
+    this.#eventfd = libc.eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    check(libc, "Cannot create an event descriptor", this.#eventfd);
+    this.selector.add(this.#eventfd, this.#wakeup, EPOLLIN | EPOLLET); // edges need no read
+    this.#signal = new WakeupSignal(this.#eventfd);
+    this.buffer = new ReceiveBuffer(options.recvBufferBytes);
+    this.gathering = new Gathering(libc);
+  }
+
+  get wakeupHandle(): WakeupHandle {
+    return this.#signal.handle;
+  }
+
+  /** Whether the loop owns its thread now. */
+  get isBlocking(): boolean {
+    return this.#isBlocking;
+  }
+
+  // ---- what the core asks for ----
+
+  createSecureContext(): never {
+    throw notSupported("TLS", "epoll", "the deno backend does");
+  }
+
+  listen(context: SocketContext, options: ListenOptions): ListenSocket {
+    return new EpollListenSocket(this, context, options);
+  }
+
+  connect<S, C>(
+    context: SocketContext<S, C>,
+    options: ConnectOptions<unknown>,
+    ext: S,
+  ): Socket<S, C> {
+    return connect(this, context, options, ext);
+  }
+
+  adoptHandle<S, C>(context: SocketContext<S, C>, handle: unknown): Socket<S, C> {
+    const what = "Cannot adopt a handle";
+    if (!Number.isSafeInteger(handle) || (handle as number) < 0) {
+      throw new TypeError(
+        `${what}: the epoll backend takes descriptors, which are whole numbers, not ${handle}`,
+      );
+    }
+    const fd = handle as number;
+    checkRawDescriptors("adoptHandle()");
+    checkStreamSocket(this.libc, fd, what);
+    if (this.selector.find(fd) !== null) {
+      throw new Deno.errors.Busy(`${what}: descriptor ${fd} is watched by this loop already`);
+    }
+    setNonblocking(this.libc, fd, what);
+    const { ip, port } = remoteAddressOf(this.libc, fd);
+    if (ip !== "") setOption(this.libc, fd, IPPROTO_TCP, TCP_NODELAY, 1);
+    const socket = new EpollSocket<S, C>(context, 0, undefined as S);
+    socket.attach(fd, ip, port);
+    this.defer(socket);
+    return socket;
+  }
+
+  createTimer<T>(loop: Loop, options: TimerOptions<T>): Timer<T> {
+    return new EpollTimer<T>(loop, options, this.timers);
+  }
+
+  createPoll<T>(loop: Loop, fd: number, options: PollOptions<T>): Poll<T> {
+    checkRawDescriptors("createPoll()");
+    return new EpollPoll<T>(loop, fd, options, this.selector);
+  }
+
+  addServerName(): void {
+    throw notSupported("addServerName()", "epoll", "no backend does yet");
+  }
+
+  removeServerName(): void {
+    throw notSupported("removeServerName()", "epoll", "no backend does yet");
+  }
+
+  findServerNameUserData(): unknown {
+    throw notSupported("findServerNameUserData()", "epoll", "no backend does yet");
+  }
+
+  nativeHandle(): null {
+    return null;
+  }
+
+  // ---- running ----
+
+  run(): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#finish = resolve;
+    thread.add(this);
+    return promise;
+  }
+
+  integrate(): void {
+    thread.add(this);
+  }
+
+  runBlocking(): void {
+    this.#isBlocking = true;
+    try {
+      while (this.loop.isActive && !this.#isFreed) this.poll(true);
+    } finally {
+      this.#isBlocking = false;
+    }
+  }
+
+  /** For the thread: nothing is left to do. Returns whether a `run()` ends with that. */
+  finish(): boolean {
+    const finish = this.#finish;
+    this.#finish = null;
+    finish?.();
+    return finish !== null;
+  }
+
+  wakeup(): void {
+    signal(this.wakeupHandle, (fd) => signalEventfd(this.libc, fd));
+  }
+
+  activityChanged(isActive: boolean): void {
+    thread.activityChanged(this, isActive);
+  }
+
+  free(): void {
+    this.#isFreed = true;
+    this.#deferred = [];
+    thread.remove(this, () => this.#closeDescriptors());
+    this.finish();
+  }
+
+  /** Whether {@linkcode free} was called. */
+  get isFreed(): boolean {
+    return this.#isFreed;
+  }
+
+  // ---- iterations ----
+
+  /** Delivers something in the next iteration, and sees to it that there is one soon. */
+  defer(deferred: Deferred): void {
+    this.#deferred.push(deferred);
+    thread.kick();
+  }
+
+  /** Whether the next iteration must not wait for an event. */
+  get isUrgent(): boolean {
+    return this.#deferred.length > 0 || this.loop.lowPriority.isWaiting;
+  }
+
+  /** Waits for events and runs an iteration with them. Returns whether there were any. */
+  poll(waits: boolean): boolean {
+    const count = this.selector.wait(waits && !this.isUrgent ? -1 : 0);
+    return this.handle(count);
+  }
+
+  /** Runs an iteration with what a wait brought. Returns whether it was one. */
+  handle(count: number): boolean {
+    const { loop, selector } = this;
+    if (this.#deferred.length === 0 && selector.isInternal(count)) {
+      selector.dispatch(count);
+      if (!loop.lowPriority.isWaiting) return false;
+      count = 0;
+    }
+    loop.beginIteration();
+    if (this.#deferred.length > 0) this.#deliverDeferred();
+    selector.dispatch(count);
+    if (!this.#isFreed) loop.endIteration();
+    return true;
+  }
+
+  /** Those that come in meanwhile are for the next iteration. */
+  #deliverDeferred(): void {
+    const deferred = this.#deferred;
+    this.#deferred = [];
+    for (const one of deferred) one.deliver();
+  }
+
+  #woken(): void {
+    if (this.#signal.take()) this.loop.woken();
+  }
+
+  /** Ends a wait for this loop's events in another thread. */
+  interruptWait(): void {
+    signalEventfd(this.libc, this.#eventfd);
+  }
+
+  #closeDescriptors(): void {
+    this.timers.close();
+    this.selector.close();
+    if (this.#signal.free()) this.libc.close(this.#eventfd);
+  }
+}

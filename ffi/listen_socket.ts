@@ -1,0 +1,163 @@
+/**
+ * A listener on a descriptor.
+ * @module
+ */
+import type { SocketContext } from "../src/context.ts";
+import * as dispatch from "../src/dispatch.ts";
+import { ListenSocket } from "../src/listen_socket.ts";
+import type { ListenOptions } from "../src/options.ts";
+import { type Bytes, familyOf, portOf, readIp } from "./address.ts";
+import type { EpollBackend } from "./backend.ts";
+import { AF_INET, EPOLLIN } from "./constants.ts";
+import { EAGAIN, EBADF, isOutOfResources, lastErrno } from "./errno.ts";
+import { type Listening, openListener } from "./listen.ts";
+import { ReserveDescriptor } from "./reserve.ts";
+import type { Watched } from "./selector.ts";
+import { EpollSocket } from "./socket.ts";
+import { accept, acceptedFrom, resetOnClose } from "./sockets.ts";
+
+/** How many connections one iteration takes on: those that are open want their turn too. */
+const ACCEPTS = 64;
+
+/** How long to wait before accepting again when descriptors ran out, in milliseconds. */
+const BACK_OFF_MS = 10, BACK_OFF_MS_MAX = 1000;
+
+/** So long clients wait in the backlog for a descriptor; then they are told that there is none. */
+const PATIENCE_MS = 5000;
+
+/** A listener of the epoll backend. */
+export class EpollListenSocket extends ListenSocket implements Watched {
+  generation = 0;
+  override readonly port: number;
+  override readonly host: string;
+  readonly #backend: EpollBackend;
+  readonly #listening: Listening;
+  readonly #reserve: ReserveDescriptor;
+  #isWatching = false;
+  readonly #backOff: { due: number; fire(): void };
+  #isBackingOff = false;
+  /** When descriptors ran out; 0 while there are some. */
+  #exhaustedAt = 0;
+  #backOffMs = BACK_OFF_MS;
+  // Many connections come from few addresses: one string for all that follow one another.
+  #lastIpv4 = 0;
+  #lastIp = "0.0.0.0";
+
+  constructor(backend: EpollBackend, context: SocketContext, options: ListenOptions) {
+    const { libc } = backend;
+    const listening = openListener(libc, options); // throws before anything is counted
+    super(context, options.maxConnections);
+    this.#backend = backend;
+    this.#listening = listening;
+    this.#reserve = new ReserveDescriptor(libc);
+    this.port = listening.port;
+    this.host = listening.host;
+    this.#backOff = { due: 0, fire: () => this.#acceptAgain() };
+    this.#watch(true);
+  }
+
+  ready(): void {
+    const { libc } = this.#backend;
+    for (let i = 0; i < ACCEPTS && !this.isFull; i++) {
+      const fd = accept(libc, this.#listening.fd);
+      if (fd < 0) {
+        const errno = lastErrno(libc);
+        if (errno === EAGAIN) return;
+        if (isOutOfResources(errno)) return this.#exhausted();
+        if (errno === EBADF) return; // closed behind our back: the program's own doing
+        continue; // of that one connection: it was reset, or the network under it went down
+      }
+      this.#exhaustedAt = 0;
+      this.#backOffMs = BACK_OFF_MS;
+      this.#open(fd);
+      if (this.isClosed) return;
+    }
+    if (this.isFull) this.#watch(false);
+  }
+
+  protected override acceptMore(): void {
+    if (!this.#isBackingOff) this.#watch(true);
+  }
+
+  protected override stop(): void {
+    this.#watch(false);
+    if (this.#isBackingOff) this.#backend.timers.delete(this.#backOff);
+    this.#reserve.close();
+    this.#listening.close();
+    this.stopped();
+  }
+
+  #open(fd: number): void {
+    const { context } = this;
+    const { loop } = context;
+    const from = acceptedFrom();
+    const port = portOf(from);
+    const ip = this.#ipOf(from);
+    const { closings } = context;
+    try {
+      if (!dispatch.preOpen(context, fd, ip)) return;
+    } catch (error) {
+      this.#backend.libc.close(fd);
+      return dispatch.reportError(loop, error);
+    }
+    if (context.closings !== closings || loop.isShuttingDown) {
+      this.#backend.libc.close(fd);
+      return;
+    }
+    const socket = new EpollSocket(context, 0, undefined);
+    socket.acceptedBy = this;
+    this.connections++;
+    socket.attach(fd, ip, port);
+    socket.open();
+  }
+
+  #ipOf(sockaddr: Bytes): string {
+    if (familyOf(sockaddr) !== AF_INET) return readIp(this.#backend.libc, sockaddr);
+    const ipv4 = sockaddr[4] | sockaddr[5] << 8 | sockaddr[6] << 16 | sockaddr[7] << 24;
+    if (ipv4 !== this.#lastIpv4) {
+      this.#lastIpv4 = ipv4;
+      this.#lastIp = readIp(this.#backend.libc, sockaddr);
+    }
+    return this.#lastIp;
+  }
+
+  /**
+   * Waiting in the backlog is better than a closed connection, while there is hope. Level-triggered
+   * the listener would be told for ever, so it leaves the selector meanwhile.
+   */
+  #exhausted(): void {
+    const now = performance.now();
+    if (this.#exhaustedAt === 0) this.#exhaustedAt = now;
+    if (now - this.#exhaustedAt >= PATIENCE_MS) this.#turnAway();
+    this.#watch(false);
+    this.#isBackingOff = true;
+    this.#backOff.due = now + this.#backOffMs;
+    this.#backOffMs = Math.min(this.#backOffMs * 2, BACK_OFF_MS_MAX);
+    this.#backend.timers.insert(this.#backOff);
+  }
+
+  #acceptAgain(): void {
+    this.#isBackingOff = false;
+    if (!this.isFull) this.#watch(true);
+  }
+
+  /** Resets those who wait: they can go elsewhere, where otherwise they would hang. */
+  #turnAway(): void {
+    const { libc } = this.#backend;
+    this.#reserve.lend(() => {
+      const fd = accept(libc, this.#listening.fd);
+      if (fd < 0) return false;
+      resetOnClose(libc, fd);
+      libc.close(fd);
+      return true;
+    });
+  }
+
+  #watch(watch: boolean): void {
+    if (watch === this.#isWatching) return;
+    this.#isWatching = watch;
+    const { selector } = this.#backend;
+    if (watch) selector.add(this.#listening.fd, this, EPOLLIN);
+    else selector.remove(this.#listening.fd, this);
+  }
+}

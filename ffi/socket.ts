@@ -1,0 +1,368 @@
+/**
+ * A socket on a descriptor of its own.
+ *
+ * Reads and writes are made when user code or the selector asks for them; nothing is buffered here,
+ * the kernel holds what was accepted. What a write learns of its connection becomes an event of the
+ * next iteration.
+ * @module
+ */
+import type { SocketContext } from "../src/context.ts";
+import * as dispatch from "../src/dispatch.ts";
+import { CloseCode, notSupported, toError } from "../src/errors.ts";
+import type { KeepAliveTimings, TlsInfo } from "../src/options.ts";
+import { checkNames, checkNumber } from "../src/options.ts";
+import { Socket } from "../src/socket.ts";
+import {
+  CLIENT,
+  CLOSED,
+  CONNECTING,
+  FAILED,
+  PAUSED,
+  PEER_ENDED,
+  SHUT_DOWN,
+  WANTS_WRITABLE,
+} from "../src/socket_state.ts";
+import type { Address } from "./address.ts";
+import type { Deferred, EpollBackend } from "./backend.ts";
+import {
+  EPOLLERR,
+  EPOLLHUP,
+  EPOLLIN,
+  EPOLLOUT,
+  IPPROTO_TCP,
+  MSG_MORE,
+  MSG_NOSIGNAL,
+  SHUT_WR,
+  SO_KEEPALIVE,
+  SOL_SOCKET,
+  TCP_CORK,
+  TCP_KEEPCNT,
+  TCP_KEEPIDLE,
+  TCP_KEEPINTVL,
+  TCP_NODELAY,
+} from "./constants.ts";
+import { closeCodeOf, EAGAIN, EINTR, ENOBUFS, ENOMEM, lastErrno, systemError } from "./errno.ts";
+import { READ_EVENTS, type Watched } from "./selector.ts";
+import { localAddressOf, pendingError, resetOnClose, setOption } from "./sockets.ts";
+
+/** What a socket waits for before it is open: `close()` cancels it. */
+export interface Opening {
+  /** Where to, for messages. */
+  readonly peerName: string;
+  cancel(): void;
+}
+
+/** A socket of the epoll backend. */
+export class EpollSocket<S = unknown, C = unknown> extends Socket<S, C>
+  implements Watched, Deferred {
+  generation = 0;
+  /** -1 before there is one, and after it was closed. */
+  #fd = -1;
+  /** What the selector watches for; 0 when it is not registered. */
+  #interest = 0;
+  /** `""` and 0 for unix sockets and while connecting. */
+  #remoteIp = "";
+  #remotePort = 0;
+  #local: Address | null = null;
+  /** The connect under way, or what connected to, for messages. */
+  #opening: Opening | null = null;
+  /** Of a write that failed, until the next iteration delivers it; 0 for none. */
+  #writeErrno = 0;
+  /** Bytes were sent with `more` and nothing since. */
+  #isCorked = false;
+
+  constructor(context: SocketContext<S, C>, flags: number, ext: S) {
+    super(context, flags | CONNECTING, ext);
+  }
+
+  get #backend(): EpollBackend {
+    return this.context.loop.backend as EpollBackend;
+  }
+
+  // ---- what a program sees ----
+
+  override get remoteAddress(): string {
+    return this.#remoteIp;
+  }
+
+  override get remotePort(): number {
+    return this.#remotePort;
+  }
+
+  override get localAddress(): string {
+    return this.#localAddress().ip;
+  }
+
+  override get localPort(): number {
+    return this.#localAddress().port;
+  }
+
+  override get tls(): TlsInfo | null {
+    return null;
+  }
+
+  override get serverNameUserData(): unknown {
+    return undefined;
+  }
+
+  override get nativeHandle(): number | null {
+    return this.#fd === -1 ? null : this.#fd;
+  }
+
+  override get peerName(): string {
+    return this.#opening?.peerName ?? this.#remoteIp;
+  }
+
+  override setNoDelay(enable = true): void {
+    if (this.#hasTcp()) {
+      setOption(this.#backend.libc, this.#fd, IPPROTO_TCP, TCP_NODELAY, enable ? 1 : 0);
+    }
+  }
+
+  override setKeepAlive(enable = true, timings: KeepAliveTimings = {}): void {
+    const what = "set keep-alive";
+    checkNames(what, timings, ["idleSeconds", "intervalSeconds", "probes"]);
+    checkNumber(what, "idleSeconds", timings.idleSeconds, 1, true);
+    checkNumber(what, "intervalSeconds", timings.intervalSeconds, 1, true);
+    checkNumber(what, "probes", timings.probes, 1, true);
+    if (!this.#hasTcp()) return;
+    const { libc } = this.#backend;
+    setOption(libc, this.#fd, SOL_SOCKET, SO_KEEPALIVE, enable ? 1 : 0);
+    for (
+      const [option, value] of [
+        [TCP_KEEPIDLE, timings.idleSeconds],
+        [TCP_KEEPINTVL, timings.intervalSeconds],
+        [TCP_KEEPCNT, timings.probes],
+      ] as const
+    ) {
+      if (value === undefined) continue;
+      setOption(libc, this.#fd, IPPROTO_TCP, option, value, "Cannot set keep-alive");
+    }
+  }
+
+  override upgradeTls(): void {
+    throw notSupported("upgradeTls()", "epoll", "the deno backend does, for clients");
+  }
+
+  #localAddress(): Address {
+    if (this.#local === null) {
+      if (this.#fd === -1) return { ip: "", port: 0 };
+      this.#local = localAddressOf(this.#backend.libc, this.#fd);
+    }
+    return this.#local;
+  }
+
+  #hasTcp(): boolean {
+    return this.#fd !== -1 && this.#remoteIp !== "";
+  }
+
+  // ---- opening ----
+
+  /** What it waits for while connecting. */
+  awaitOpening(opening: Opening): void {
+    this.#opening = opening;
+  }
+
+  /** Takes a connected descriptor, without opening yet. */
+  attach(fd: number, remoteIp: string, remotePort: number): void {
+    this.#fd = fd;
+    this.#remoteIp = remoteIp;
+    this.#remotePort = remotePort;
+  }
+
+  /** Opens, in an iteration. */
+  open(): void {
+    this.#opening = null;
+    try {
+      this.#watch(this.#wanted()); // before onOpen: a handler that pauses takes it out again
+    } catch (error) { // the system's limit of watched descriptors
+      if ((this.flags & CLIENT) !== 0) dispatch.connectFailed(this as Socket, toError(error));
+      else this.terminate(CloseCode.System, error);
+      return;
+    }
+    dispatch.opened(this as Socket, this.#remoteIp);
+  }
+
+  /** No address could be connected to. */
+  connectFailed(error: Error): void {
+    this.#opening = null;
+    dispatch.connectFailed(this as Socket, error);
+  }
+
+  // ---- events ----
+
+  /** What an iteration delivers for it that is no readiness of its descriptor. */
+  deliver(): void {
+    if ((this.flags & CLOSED) !== 0) return;
+    if ((this.flags & CONNECTING) !== 0) return this.open(); // adopted
+    const errno = this.#writeErrno;
+    if (errno === 0) return;
+    this.#writeErrno = 0;
+    const error = systemError(this.#backend.libc, "Cannot write", errno);
+    dispatch.writeFailed(this as Socket, closeCodeOf(errno), error);
+    if ((this.flags & CLOSED) === 0) this.#watch(this.#wanted());
+  }
+
+  ready(events: number): void {
+    if ((events & EPOLLOUT) !== 0 && (this.#interest & EPOLLOUT) !== 0) this.#sendable();
+    // What handlers did in this very iteration counts: they may have paused or closed it.
+    if ((events & READ_EVENTS) !== 0 && (this.#interest & EPOLLIN) !== 0) this.#receive(events);
+    else if ((events & (EPOLLERR | EPOLLHUP)) !== 0) this.#hungUp();
+  }
+
+  #sendable(): void {
+    dispatch.writable(this as Socket);
+    if ((this.flags & CLOSED) === 0) this.#watch(this.#wanted());
+  }
+
+  /**
+   * Reads once: level-triggered, the rest shows in the next iteration, and other sockets get their
+   * turn. But behind a hang-up or an error nothing comes any more, and they would hide what was
+   * received before: then to the end.
+   */
+  #receive(events: number): void {
+    const { libc, buffer } = this.#backend;
+    do {
+      const count = libc.recv(this.#fd, buffer.bytes, buffer.bytes.length, 0);
+      if (count > 0) {
+        dispatch.received(this as Socket, buffer.view(count));
+      } else if (count === 0) {
+        if (buffer.isRestored()) continue;
+        dispatch.ended(this as Socket);
+        if ((this.flags & CLOSED) === 0) this.#watch(this.#wanted());
+        return;
+      } else if (!this.#receiveFailed(events)) {
+        return;
+      }
+    } while ((events & (EPOLLERR | EPOLLHUP)) !== 0 && (this.#interest & EPOLLIN) !== 0);
+  }
+
+  /** Returns whether to read again. */
+  #receiveFailed(events: number): boolean {
+    const errno = lastErrno(this.#backend.libc);
+    if (errno === EINTR) return true;
+    if (errno !== EAGAIN) this.#failed("Cannot read", errno);
+    else if ((events & EPOLLERR) !== 0) this.#hungUp();
+    return false;
+  }
+
+  /** An error or a hang-up, and nothing to read. */
+  #hungUp(): void {
+    if (this.#interest === 0) return;
+    const errno = pendingError(this.#backend.libc, this.#fd);
+    if (errno !== 0) return this.#failed("Cannot read", errno);
+    // The peer is gone for good, which level-triggered would be told for ever. A write finds out:
+    // who owes one is asked for it.
+    dispatch.writable(this as Socket);
+    this.#watch(0);
+  }
+
+  #failed(what: string, errno: number): void {
+    const error = systemError(this.#backend.libc, what, errno);
+    dispatch.failed(this as Socket, closeCodeOf(errno), error);
+    if ((this.flags & CLOSED) === 0) this.#watch(0); // paused: resume() finds out what is left
+  }
+
+  // ---- what the selector watches for ----
+
+  /** What its state asks for. */
+  #wanted(): number {
+    const { flags } = this;
+    const reads = (flags & (PAUSED | PEER_ENDED)) === 0 ? EPOLLIN : 0;
+    const writes = (flags & (WANTS_WRITABLE | FAILED | SHUT_DOWN)) === WANTS_WRITABLE;
+    return writes ? reads | EPOLLOUT : reads;
+  }
+
+  /**
+   * Hang-ups and errors cannot be masked, and level-triggered they would be told for ever: so who
+   * waits for nothing leaves the selector.
+   */
+  #watch(events: number): void {
+    const before = this.#interest;
+    if (events === before) return;
+    const { selector } = this.#backend;
+    if (before === 0) selector.add(this.#fd, this, events);
+    else if (events === 0) selector.remove(this.#fd, this);
+    else selector.modify(this.#fd, this, events);
+    this.#interest = events;
+  }
+
+  protected override receivePause(): void {
+    if (this.#interest !== 0) this.#watch(this.#wanted());
+  }
+
+  protected override receiveResume(): void {
+    if ((this.flags & CONNECTING) === 0) this.#watch(this.#wanted());
+  }
+
+  // ---- sending ----
+
+  protected override sendBytes(bytes: Uint8Array, more: boolean): number {
+    if (bytes.length === 0) return 0;
+    this.#isCorked = more;
+    const sent = this.#backend.libc.send(
+      this.#fd,
+      bytes,
+      bytes.length,
+      more ? MSG_NOSIGNAL | MSG_MORE : MSG_NOSIGNAL,
+    );
+    return sent === bytes.length ? sent : this.#shortWrite(sent, bytes.length);
+  }
+
+  protected override sendBytes2(header: Uint8Array, payload: Uint8Array): number {
+    if (header.length === 0) return this.sendBytes(payload, false);
+    if (payload.length === 0) return this.sendBytes(header, false);
+    this.#isCorked = false;
+    const sent = this.#backend.gathering.send(this.#fd, header, payload);
+    const total = header.length + payload.length;
+    return sent === total ? sent : this.#shortWrite(sent, total);
+  }
+
+  /**
+   * Returns what was accepted, and arranges what follows: room again, or the end. On a connection
+   * that is dead the first write is accepted, as it would have been a moment earlier: it goes nowhere,
+   * and no `onWritable` is owed that could never come.
+   */
+  #shortWrite(sent: number, total: number): number {
+    if (sent < 0) {
+      const errno = lastErrno(this.#backend.libc);
+      if (errno !== EAGAIN && errno !== EINTR && errno !== ENOBUFS && errno !== ENOMEM) {
+        if (this.#writeErrno !== 0) return 0;
+        this.#writeErrno = errno;
+        this.#backend.defer(this);
+        return total;
+      }
+    }
+    this.#watch(this.#interest | EPOLLOUT);
+    return Math.max(0, sent);
+  }
+
+  protected override sendFlush(): void {
+    if (!this.#isCorked || !this.#hasTcp()) return;
+    this.#isCorked = false;
+    setOption(this.#backend.libc, this.#fd, IPPROTO_TCP, TCP_CORK, 0); // pushes out what waits
+  }
+
+  /** The kernel sends it behind everything accepted. A peer that is gone shows when reading. */
+  protected override sendFin(): void {
+    this.#backend.libc.shutdown(this.#fd, SHUT_WR);
+    this.#watch(this.#wanted());
+  }
+
+  protected override sendReset(): void {
+    if (this.#fd !== -1) resetOnClose(this.#backend.libc, this.#fd);
+  }
+
+  // ---- closing ----
+
+  protected override release(): void {
+    this.#opening?.cancel();
+    const fd = this.#fd;
+    if (fd !== -1) {
+      this.#watch(0);
+      this.#fd = -1;
+      this.#backend.libc.close(fd);
+    }
+    this.released();
+  }
+}

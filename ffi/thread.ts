@@ -1,0 +1,296 @@
+/**
+ * What lets loops share a thread with Deno's own event loop, at full speed.
+ *
+ * Deno's runtime waits on an epoll descriptor of its own, the reactor. It is nested into the one
+ * that we wait on, so that one blocking wait wakes up for our sockets and for Deno's I/O alike, and
+ * a periodic timerfd, the tick, bounds how late Deno's timers can be. Microtasks run behind each
+ * batch of events; Deno's own loop gets a turn when the reactor shows something, and at each tick.
+ * When nothing happened between two ticks, the wait moves into another thread, and Deno's loop runs
+ * as if we were not there, until there is an event.
+ *
+ * One loop is waited for on its own descriptor; several are nested into one more.
+ * @module
+ */
+import { setImmediate } from "node:timers";
+import type { EpollBackend } from "./backend.ts";
+import { EPOLLIN } from "./constants.ts";
+import type { Libc } from "./libc.ts";
+import { findReactor } from "./reactor.ts";
+import { Selector, type Watched } from "./selector.ts";
+import { createTimerfd, setTimerfd } from "./timers.ts";
+
+/**
+ * How many turns Deno's loop gets, one behind each batch, once its reactor showed something: a
+ * fetch takes several, and not each of them shows there.
+ */
+const TURNS_BEHIND_IO = 24;
+
+/** How often a loop that keeps nothing running is looked at, in milliseconds. */
+const DORMANT_MS = 10;
+
+/** What reading a timerfd fills: how often it expired. */
+const expirations = new Uint8Array(new ArrayBuffer(8));
+
+/** What is waited on: the one loop of the thread, or several in one. */
+interface Root {
+  readonly selector: Selector;
+  readonly isFreed: boolean;
+  /** Whether there is something to do that is no event of a descriptor. */
+  readonly isUrgent: boolean;
+  /** Waits, or looks only; delivers what is there. Returns whether there was anything. */
+  poll(waits: boolean): boolean;
+  /** Delivers what a wait brought. */
+  handle(count: number): boolean;
+}
+
+/** The loops of this thread that share it with Deno's own. */
+class Thread {
+  #backends: EpollBackend[] = [];
+  /** Integrated loops that nothing keeps running: they must not keep the process alive either. */
+  readonly #dormant = new Map<EpollBackend, ReturnType<typeof setInterval>>();
+  #hub: Hub | null = null;
+  #libc: Libc | null = null;
+  #tick = -1;
+  #isDriving = false;
+  /** The loops changed, so what is waited on must. */
+  #hasChanged = false;
+  /** Deno's loop is due for a turn. */
+  #isTurnDue = false;
+  /** Turns still owed behind I/O of Deno's. */
+  #turns = 0;
+  /** Something happened since the last tick. */
+  #isBusy = false;
+  #isQuiet = false;
+  /** The wait has moved into another thread. */
+  #isAsleep = false;
+  /** What is to be closed when that wait is over. */
+  #closings: (() => void)[] = [];
+  /** Of this thread; -1 if it could not be found: then ticks alone give Deno its turns. */
+  #reactor = -1;
+  #isReactorKnown = false;
+  readonly #onReactor: Watched = {
+    generation: 0,
+    ready: () => {
+      this.#isTurnDue = true;
+      this.#turns = TURNS_BEHIND_IO;
+    },
+  };
+  readonly #onTick: Watched = {
+    generation: 0,
+    ready: () => {
+      this.#libc!.read(this.#tick, expirations, expirations.length); // or it would expire no more
+      this.#isTurnDue = true;
+      this.#isQuiet = !this.#isBusy;
+      this.#isBusy = false;
+    },
+  };
+
+  /**
+   * Delivers the events of a loop from here on.
+   *
+   * @throws {Error} When a descriptor for that cannot be had.
+   */
+  add(backend: EpollBackend): void {
+    const libc = this.#libc = backend.libc;
+    if (this.#tick === -1) this.#tick = createTimerfd(libc);
+    if (this.#backends.length > 0) this.#hub ??= new Hub(libc);
+    this.#backends.push(backend);
+    this.#changed();
+    if (!this.#isDriving) void this.#drive(libc);
+  }
+
+  /** Delivers no more; calls back when nothing waits on its descriptors any more. */
+  remove(backend: EpollBackend, gone: () => void): void {
+    clearInterval(this.#dormant.get(backend));
+    this.#dormant.delete(backend);
+    if (this.#isAsleep) {
+      this.#closings.push(gone);
+      this.#changed();
+      this.#drop(backend);
+    } else {
+      this.#hub?.delete(backend);
+      this.#drop(backend);
+      this.#hasChanged = true;
+      gone();
+    }
+  }
+
+  /** There is something to do that is no event of a descriptor. */
+  kick(): void {
+    if (this.#isAsleep) this.#backends[0]?.interruptWait();
+  }
+
+  /** A loop got its first, or lost its last, reason to keep running. */
+  activityChanged(backend: EpollBackend, isActive: boolean): void {
+    if (isActive && this.#dormant.has(backend)) {
+      clearInterval(this.#dormant.get(backend));
+      this.#dormant.delete(backend);
+      this.add(backend);
+    } else if (!isActive && this.#backends.includes(backend)) {
+      this.#isTurnDue = true;
+      this.kick();
+    }
+  }
+
+  #changed(): void {
+    this.#hasChanged = true;
+    this.kick();
+  }
+
+  #drop(backend: EpollBackend): void {
+    this.#backends = this.#backends.filter((other) => other !== backend);
+  }
+
+  // ---- driving ----
+
+  async #drive(libc: Libc): Promise<void> {
+    this.#isDriving = true;
+    if (!this.#isReactorKnown) {
+      this.#reactor = await findReactor(libc);
+      this.#isReactorKnown = true;
+    }
+    await turn(); // no event comes inside of the call that started it
+    this.#retire();
+    while (this.#backends.length > 0) {
+      const root = this.#root();
+      await this.#serve(root, libc);
+      await this.#sleep(root);
+      this.#retire();
+    }
+    this.#hub?.selector.close();
+    this.#hub = null;
+    libc.close(this.#tick);
+    this.#tick = -1;
+    this.#isDriving = false;
+  }
+
+  #root(): Root {
+    this.#hasChanged = false;
+    if (this.#backends.length === 1) {
+      this.#hub?.clear();
+      return this.#backends[0];
+    }
+    this.#hub!.fill(this.#backends);
+    return this.#hub!;
+  }
+
+  /** Waits in this thread, until it gets quiet. */
+  async #serve(root: Root, libc: Libc): Promise<void> {
+    const { selector } = root;
+    selector.addInternal(this.#tick, this.#onTick, EPOLLIN);
+    if (this.#reactor !== -1 && !selector.addInternal(this.#reactor, this.#onReactor, EPOLLIN)) {
+      this.#reactor = -1;
+    }
+    const sliceMs = Math.max(0.05, Math.min(...this.#backends.map((backend) => backend.sliceMs)));
+    setTimerfd(libc, this.#tick, sliceMs, sliceMs);
+    this.#isBusy = true;
+    this.#isQuiet = false;
+    while (!this.#isQuiet && !this.#hasChanged) {
+      this.#isTurnDue = false;
+      do {
+        if (root.poll(this.#turns === 0)) {
+          this.#isBusy = true;
+          await undefined; // what the handlers' promises go on with runs before the next batch
+        }
+      } while (!this.#isTurnDue && this.#turns === 0 && !this.#hasChanged);
+      if (this.#turns > 0) this.#turns--;
+      await turn();
+      this.#retire();
+    }
+    setTimerfd(libc, this.#tick, 0, 0);
+    if (root.isFreed) return;
+    selector.remove(this.#tick, this.#onTick);
+    if (this.#reactor !== -1) selector.remove(this.#reactor, this.#onReactor);
+  }
+
+  /** Waits in another thread, for one batch of events. */
+  async #sleep(root: Root): Promise<void> {
+    if (this.#hasChanged || root.isUrgent) return;
+    this.#isAsleep = true;
+    const count = await root.selector.waitElsewhere();
+    this.#isAsleep = false;
+    for (const close of this.#closings) close();
+    this.#closings = [];
+    if (root.isFreed || (this.#hasChanged && root === this.#hub)) return;
+    root.handle(count);
+  }
+
+  /** Takes the loops out that have nothing left to do. */
+  #retire(): void {
+    for (const backend of this.#backends) {
+      if (backend.loop.isActive) continue;
+      this.#hub?.delete(backend);
+      this.#drop(backend);
+      this.#hasChanged = true;
+      if (!backend.finish()) this.#rest(backend);
+    }
+  }
+
+  /** What falls through still comes, as long as something else keeps the process alive. */
+  #rest(backend: EpollBackend): void {
+    const look = setInterval(() => backend.poll(false), DORMANT_MS);
+    Deno.unrefTimer(look as unknown as number);
+    this.#dormant.set(backend, look);
+  }
+}
+
+/** Several loops in one: their epoll descriptors are nested. */
+class Hub implements Root {
+  readonly selector: Selector;
+  readonly isFreed = false;
+  readonly #members = new Map<EpollBackend, Watched>();
+
+  constructor(libc: Libc) {
+    this.selector = new Selector(libc);
+  }
+
+  get isUrgent(): boolean {
+    for (const backend of this.#members.keys()) if (backend.isUrgent) return true;
+    return false;
+  }
+
+  /** Holds these loops and no others. */
+  fill(backends: EpollBackend[]): void {
+    for (const backend of this.#members.keys()) {
+      if (!backends.includes(backend)) this.delete(backend);
+    }
+    for (const backend of backends) {
+      if (this.#members.has(backend)) continue;
+      const member: Watched = { generation: 0, ready: () => void backend.poll(false) };
+      this.#members.set(backend, member);
+      this.selector.add(backend.selector.fd, member, EPOLLIN);
+    }
+  }
+
+  clear(): void {
+    this.fill([]);
+  }
+
+  delete(backend: EpollBackend): void {
+    const member = this.#members.get(backend);
+    if (member === undefined) return;
+    this.#members.delete(backend);
+    this.selector.remove(backend.selector.fd, member);
+  }
+
+  poll(waits: boolean): boolean {
+    return this.handle(this.selector.wait(waits && !this.isUrgent ? -1 : 0));
+  }
+
+  handle(count: number): boolean {
+    this.selector.dispatch(count);
+    let hasWorked = !this.selector.isInternal(count);
+    for (const backend of [...this.#members.keys()]) {
+      if (backend.isUrgent) hasWorked = backend.poll(false) || hasWorked;
+    }
+    return hasWorked;
+  }
+}
+
+/** A whole turn of Deno's loop: 2.8 µs. */
+function turn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}
+
+/** This thread's; every Worker has its own, as of every module. */
+export const thread: Thread = new Thread();
