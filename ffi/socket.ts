@@ -204,10 +204,12 @@ export class EpollSocket<S = unknown, C = unknown> extends Socket<S, C>
   }
 
   ready(events: number): void {
-    if ((events & EPOLLOUT) !== 0 && (this.#interest & EPOLLOUT) !== 0) this.#sendable();
     // What handlers did in this very iteration counts: they may have paused or closed it.
+    if ((events & EPOLLOUT) !== 0 && (this.#interest & EPOLLOUT) !== 0) {
+      if ((events & (EPOLLERR | EPOLLHUP)) === 0) this.#sendable();
+      else if ((this.#interest & EPOLLIN) === 0) return this.#hungUp();
+    }
     if ((events & READ_EVENTS) !== 0 && (this.#interest & EPOLLIN) !== 0) this.#receive(events);
-    else if ((events & (EPOLLERR | EPOLLHUP)) !== 0) this.#hungUp();
   }
 
   #sendable(): void {
@@ -248,7 +250,6 @@ export class EpollSocket<S = unknown, C = unknown> extends Socket<S, C>
 
   /** An error or a hang-up, and nothing to read. */
   #hungUp(): void {
-    if (this.#interest === 0) return;
     const errno = pendingError(this.#backend.libc, this.#fd);
     if (errno !== 0) return this.#failed("Cannot read", errno);
     // The peer is gone for good, which level-triggered would be told for ever. A write finds out:

@@ -203,15 +203,10 @@ export class SocketContext<S = unknown, C = unknown> implements Handlers<S, C> {
     this.#check("adopt");
     if ((socket.flags & CLOSED) !== 0) return adopted; // socketExt() closed it
     adopted.ext = newExt;
-    const library = socket.libraryTimeoutAt;
-    socket.clearTimeouts();
+    socket.clearTimeouts(); // the library's stays: connecting, the handshake and end() are bounded
     socket.context.unlink(socket);
     (adopted as { context: SocketContext<S, C> }).context = this;
     this.link(adopted);
-    if (library !== 0) { // connecting, the handshake and end() stay bounded
-      socket.libraryTimeoutAt = library;
-      this.loop.sweep.rearm(socket);
-    }
     return adopted;
   }
 

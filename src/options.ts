@@ -25,8 +25,7 @@ export interface LoopOptions<L = unknown> {
    */
   onError?: (error: unknown, socket?: Socket) => void;
   /**
-   * How often timeouts are looked at, in milliseconds: a timeout may be late by as much. @default
-   * {4000}
+   * How late a timeout may be, in milliseconds; they are looked at twice as often. @default {4000}
    */
   timeoutGranularityMs?: number;
   /** Size of the one receive buffer of an epoll loop, in bytes. @default {524288} */

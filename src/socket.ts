@@ -21,6 +21,7 @@ import {
   SHUT_DOWN,
   WANTS_WRITABLE,
 } from "./socket_state.ts";
+import { pendingTimeout } from "./timer_sweep.ts";
 
 /**
  * A network connection: TCP, unix or TLS, all with the same interface. It belongs to a context,
@@ -61,11 +62,7 @@ export abstract class Socket<S = unknown, C = unknown> {
   previous: Socket | null = null;
   /** @internal */
   next: Socket | null = null;
-  /**
-   * The earliest of the three below, 0 for none; in milliseconds of the sweep's clock. @internal
-   */
-  deadline = 0;
-  /** @internal */
+  /** Of `timeout()`: 0 for none, pending or a deadline, as timer_sweep.ts has it. @internal */
   timeoutAt = 0;
   /** @internal */
   longTimeoutAt = 0;
@@ -192,8 +189,7 @@ export abstract class Socket<S = unknown, C = unknown> {
     checkNumber("end", "lingerSeconds", lingerSeconds, 0);
     if ((this.flags & (CLOSED | ENDING)) !== 0) return;
     if ((this.flags & CONNECTING) !== 0) return this.close();
-    this.timeout(0);
-    this.longTimeout(0);
+    this.clearTimeouts();
     this.flags |= ENDING | DISCARDS;
     this.shutdown(); // closes at once where the peer has ended already
     if ((this.flags & CLOSED) !== 0) return;
@@ -236,10 +232,9 @@ export abstract class Socket<S = unknown, C = unknown> {
    */
   timeout(seconds: number): void {
     checkNumber("set a timeout", "seconds", seconds, 0);
-    if ((this.flags & (CLOSED | ENDING)) !== 0) return;
-    const { sweep } = this.context.loop;
-    this.timeoutAt = seconds === 0 ? 0 : sweep.deadlineIn(seconds * 1000);
-    sweep.rearm(this);
+    if ((this.flags & (CLOSED | ENDING)) !== 0 || (seconds === 0 && this.timeoutAt === 0)) return;
+    this.timeoutAt = seconds === 0 ? 0 : pendingTimeout(seconds * 1000);
+    this.context.loop.sweep.noteChange();
   }
 
   /**
@@ -249,9 +244,9 @@ export abstract class Socket<S = unknown, C = unknown> {
   longTimeout(minutes: number): void {
     checkNumber("set a long timeout", "minutes", minutes, 0);
     if ((this.flags & (CLOSED | ENDING)) !== 0) return;
-    const { sweep } = this.context.loop;
-    this.longTimeoutAt = minutes === 0 ? 0 : sweep.deadlineIn(minutes * 60_000);
-    sweep.rearm(this);
+    if (minutes === 0 && this.longTimeoutAt === 0) return;
+    this.longTimeoutAt = minutes === 0 ? 0 : pendingTimeout(minutes * 60_000);
+    this.context.loop.sweep.noteChange();
   }
 
   /** Stops `onData` and `onEnd`, so that the peer is slowed down, until {@linkcode resume}. */
@@ -339,12 +334,11 @@ export abstract class Socket<S = unknown, C = unknown> {
     this.setLibraryTimeout(ms === 0 ? -1 : ms);
   }
 
-  /** Sets the library's own deadline; negative for none. @internal */
+  /** Sets the library's own timeout: 0 for the next tick, negative for none. @internal */
   setLibraryTimeout(ms: number): void {
-    const { sweep } = this.context.loop;
     if (ms < 0 && this.libraryTimeoutAt === 0) return;
-    this.libraryTimeoutAt = ms < 0 ? 0 : sweep.deadlineIn(ms);
-    sweep.rearm(this);
+    this.libraryTimeoutAt = ms < 0 ? 0 : pendingTimeout(ms);
+    this.context.loop.sweep.noteChange();
   }
 
   /** Keeps the first fatal error; writes accept nothing from here on. @internal */
@@ -366,6 +360,7 @@ export abstract class Socket<S = unknown, C = unknown> {
     if ((flags & CLOSED) !== 0) return;
     this.flags = flags | CLOSED;
     this.clearTimeouts();
+    this.setLibraryTimeout(-1);
     this.context.unlink(this);
     const { counters } = this.context.loop;
     if ((flags & CONNECTING) === 0) counters.open--;
@@ -377,11 +372,11 @@ export abstract class Socket<S = unknown, C = unknown> {
     loop.socketClosed();
   }
 
-  /** Disarms every deadline. @internal */
+  /** Disarms what the user set; the library's own timeout stays. @internal */
   clearTimeouts(): void {
-    if (this.deadline === 0) return;
-    this.timeoutAt = this.longTimeoutAt = this.libraryTimeoutAt = 0;
-    this.context.loop.sweep.rearm(this);
+    if (this.timeoutAt === 0 && this.longTimeoutAt === 0) return;
+    this.timeoutAt = this.longTimeoutAt = 0;
+    this.context.loop.sweep.noteChange();
   }
 }
 

@@ -1,109 +1,123 @@
 /**
- * One timer for all timeouts of a loop, as in µSockets: sockets carry deadlines, and a sweep at the
- * loop's granularity looks at them. Setting a timeout costs a clock read and a few stores, whatever
- * the number of sockets.
+ * One timer for all timeouts of a loop, as in µSockets: sockets carry deadlines, and a sweep looks
+ * at them. Setting a timeout is a few stores, whatever the number of sockets, and reads no clock:
+ * what is set is *pending*, a negative number that tells how long, until the next tick begins it,
+ * which makes it a deadline, a positive number of the sweep's clock. Beginning late, it is never
+ * early; with two ticks to a granule, one to begin and one to notice, it is at most a granule late.
  * @module
  */
 import * as dispatch from "./dispatch.ts";
 import type { Loop } from "./loop.ts";
-import type { Socket } from "./socket.ts";
-import { CLOSED } from "./socket_state.ts";
 import type { Timer } from "./timer.ts";
+
+/**
+ * What a timeout of `ms` is until a tick begins it; 0 is due at that tick itself. Rounded up, and
+ * one more for the fraction that the clock of the tick drops. Whole numbers keep V8's fields small.
+ *
+ * @internal
+ */
+export function pendingTimeout(ms: number): number {
+  return ms === 0 ? -1 : -2 - Math.ceil(ms);
+}
 
 /** Sweeps the sockets of one loop. @internal */
 export class TimerSweep {
   readonly #loop: Loop;
-  readonly #granularityMs: number;
+  readonly #tickMs: number;
   readonly #epoch = performance.now();
   #timer: Timer | null = null;
-  /** Sockets that have a deadline. */
-  #armed = 0;
-  /** No deadline lies before this one: most sweeps need not walk. */
+  /** Whether something was set or disarmed since the last tick, which the next must look at. */
+  #hasChanges = false;
+  /**
+   * Without changes, nothing is due before this: most ticks of a quiet loop need not walk. Behind a
+   * walk that called handlers it has passed, so that the next tick looks at what is left.
+   */
   #nextDue = Infinity;
 
   constructor(loop: Loop, granularityMs: number) {
     this.#loop = loop;
-    this.#granularityMs = granularityMs;
+    this.#tickMs = Math.max(granularityMs / 2, 1); // finer than 1 ms is for no timer of Deno's
   }
 
-  /**
-   * The deadline `ms` from now. Rounded up: a timeout is never early. Whole numbers from 1 keep
-   * V8's fields small.
-   */
-  deadlineIn(ms: number): number {
-    return Math.ceil(performance.now() - this.#epoch + ms) + 1;
+  /** Takes note that a timeout of some socket was set or disarmed. */
+  noteChange(): void {
+    if (!this.#hasChanges) this.#firstChange();
   }
 
-  /** Takes note that one of the socket's three deadlines changed. */
-  rearm(socket: Socket): void {
-    let due = socket.timeoutAt;
-    if (socket.longTimeoutAt !== 0 && (due === 0 || socket.longTimeoutAt < due)) {
-      due = socket.longTimeoutAt;
-    }
-    if (socket.libraryTimeoutAt !== 0 && (due === 0 || socket.libraryTimeoutAt < due)) {
-      due = socket.libraryTimeoutAt;
-    }
-    const before = socket.deadline;
-    socket.deadline = due;
-    if (due === 0) {
-      if (before !== 0) this.#armed--;
-      return;
-    }
-    if (due < this.#nextDue) this.#nextDue = due;
-    if (before === 0) {
-      this.#armed++;
-      if (this.#timer === null) this.#start();
-    }
-  }
-
-  /** Stops sweeping until a deadline is set again. */
+  /** Stops sweeping until a timeout is set again. */
   stop(): void {
     this.#timer?.close();
     this.#timer = null;
+    this.#hasChanges = false;
   }
 
-  #start(): void {
+  #firstChange(): void {
     if (this.#loop.isFreed) return;
+    this.#hasChanges = true;
+    if (this.#timer !== null) return;
     this.#timer = this.#loop.createTimer({ fallthrough: true });
-    this.#timer.set(() => this.#sweep(), this.#granularityMs, this.#granularityMs);
+    this.#timer.set(() => this.#tick(), this.#tickMs, this.#tickMs);
   }
 
-  #sweep(): void {
-    if (this.#armed === 0) return this.stop();
-    const now = performance.now() - this.#epoch + 1;
-    if (now < this.#nextDue) return;
-    this.#nextDue = Infinity; // found anew below, and by rearm() for what handlers set meanwhile
+  #tick(): void {
+    // From 1, for 0 is none; a whole number, for deadlines are.
+    const now = Math.floor(performance.now() - this.#epoch) + 1;
+    if (!this.#hasChanges && now < this.#nextDue) return;
+    this.#hasChanges = false;
+    this.#nextDue = this.#begin(now);
+    if (this.#nextDue === Infinity) this.stop();
+    else if (this.#nextDue <= now) this.#expire(now);
+  }
+
+  /**
+   * Begins what is pending; returns the earliest deadline. A walk of its own, which calls nobody:
+   * what handlers set while others expire is later than `now`, and stays pending.
+   */
+  #begin(now: number): number {
+    let earliest = Infinity;
+    for (const context of this.#loop.contexts) {
+      for (let socket = context.head; socket !== null; socket = socket.next) {
+        if (socket.timeoutAt < 0) socket.timeoutAt = now - 1 - socket.timeoutAt;
+        if (socket.longTimeoutAt < 0) socket.longTimeoutAt = now - 1 - socket.longTimeoutAt;
+        if (socket.libraryTimeoutAt < 0) {
+          socket.libraryTimeoutAt = now - 1 - socket.libraryTimeoutAt;
+        }
+        earliest = earlier(earliest, socket.timeoutAt);
+        earliest = earlier(earliest, socket.longTimeoutAt);
+        earliest = earlier(earliest, socket.libraryTimeoutAt);
+      }
+    }
+    return earliest;
+  }
+
+  /** Calls the handlers of what is due. */
+  #expire(now: number): void {
     for (const context of this.#loop.contexts) {
       let socket = context.head;
       while (socket !== null) {
         context.cursor = socket.next; // unlink() moves the cursor on when a handler closes or adopts that one
-        const due = socket.deadline;
-        if (due !== 0) {
-          if (due <= now) this.#expire(socket, now);
-          else if (due < this.#nextDue) this.#nextDue = due;
+        if (isDue(socket.libraryTimeoutAt, now)) {
+          socket.libraryTimeoutAt = 0;
+          dispatch.libraryTimedOut(socket);
+        }
+        if (isDue(socket.timeoutAt, now)) {
+          socket.timeoutAt = 0;
+          dispatch.timedOut(socket);
+        }
+        if (isDue(socket.longTimeoutAt, now)) {
+          socket.longTimeoutAt = 0;
+          dispatch.longTimedOut(socket);
         }
         socket = context.cursor;
       }
     }
   }
+}
 
-  #expire(socket: Socket, now: number): void {
-    if (socket.libraryTimeoutAt !== 0 && socket.libraryTimeoutAt <= now) {
-      socket.libraryTimeoutAt = 0;
-      this.rearm(socket);
-      dispatch.libraryTimedOut(socket);
-    }
-    if (socket.timeoutAt !== 0 && socket.timeoutAt <= now) {
-      socket.timeoutAt = 0;
-      this.rearm(socket);
-      dispatch.timedOut(socket);
-    }
-    if (socket.longTimeoutAt !== 0 && socket.longTimeoutAt <= now) {
-      socket.longTimeoutAt = 0;
-      this.rearm(socket);
-      dispatch.longTimedOut(socket);
-    }
-    // What is not due yet must be seen by a later sweep.
-    if ((socket.flags & CLOSED) === 0 && socket.deadline !== 0) this.rearm(socket);
-  }
+function isDue(at: number, now: number): boolean {
+  return at > 0 && at <= now;
+}
+
+function earlier(earliest: number, at: number): number {
+  return at !== 0 && at < earliest ? at : earliest;
 }
