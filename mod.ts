@@ -30,6 +30,7 @@
  * @module
  */
 import { epoll } from "./ffi/backend.ts";
+import { reclaim as reclaimLoop } from "./ffi/reclaim.ts";
 import { signalDescriptor } from "./ffi/wakeup.ts";
 import type { Backend, BackendOptions } from "./src/backend.ts";
 import { denoConn } from "./src/deno/backend.ts";
@@ -140,4 +141,45 @@ export function autoBackend(loop: CoreLoop, options: BackendOptions): Backend {
  */
 export function wakeup(handle: WakeupHandle): void {
   signal(handle, signalDescriptor);
+}
+
+/**
+ * Frees an epoll loop of another thread. A loop whose thread still runs frees itself, even one that
+ * blocks it; when its Worker was terminated in the middle, whatever it left open (sockets,
+ * listeners, timers) is closed from here. Resolves to how many descriptors that were; 0 for a loop
+ * that freed itself.
+ *
+ * `Worker.terminate()` ends a Worker's thread without giving it a chance to clean up, and one that
+ * blocks in `runBlocking()` only when it wakes up: so call this in place of `terminate()`, or behind
+ * it.
+ *
+ * @throws {Deno.errors.Busy} (as a rejection) When the thread does something else for 10 s.
+ * @throws {Deno.errors.NotCapable} (as a rejection) Without `--allow-ffi`.
+ *
+ * @example
+ * ```ts
+ * import { epoll, Loop, reclaim, type WakeupHandle } from "@usockets/usockets";
+ *
+ * if (Deno.build.os === "linux") {
+ *   const code = `onmessage = async ({ data: url }) => {
+ *     const { epoll, Loop } = await import(url);
+ *     const loop = new Loop({ backend: epoll });
+ *     loop.createContext().listen({ host: "127.0.0.1", port: 0 });
+ *     postMessage(loop.wakeupHandle);
+ *     loop.runBlocking();
+ *     close();
+ *   };`;
+ *   const worker = new Worker(`data:text/javascript,${encodeURIComponent(code)}`, {
+ *     type: "module",
+ *   });
+ *   worker.postMessage(import.meta.resolve("@usockets/usockets"));
+ *   const handle = await new Promise<WakeupHandle>((resolve) => {
+ *     worker.onmessage = ({ data }) => resolve(data);
+ *   });
+ *   await reclaim(handle); // its port is free again
+ * }
+ * ```
+ */
+export function reclaim(handle: WakeupHandle): Promise<number> {
+  return reclaimLoop(handle);
 }

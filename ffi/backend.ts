@@ -23,6 +23,7 @@ import {
 } from "./constants.ts";
 import { check } from "./errno.ts";
 import { Gathering } from "./gathering.ts";
+import { Ledger } from "./ledger.ts";
 import { type Libc, openLibc } from "./libc.ts";
 import { EpollListenSocket } from "./listen_socket.ts";
 import { checkRawDescriptors } from "./permissions.ts";
@@ -68,6 +69,7 @@ export class EpollBackend implements Backend {
   readonly name = "epoll";
   readonly loop: Loop;
   readonly libc: Libc;
+  readonly ledger = new Ledger();
   readonly selector: Selector;
   readonly timers: TimerQueue;
   readonly buffer: ReceiveBuffer;
@@ -85,12 +87,18 @@ export class EpollBackend implements Backend {
     this.loop = loop;
     this.sliceMs = options.sliceMs;
     const libc = this.libc = openLibc();
-    this.selector = new Selector(libc);
-    this.timers = new TimerQueue(libc, this.selector);
-    this.#eventfd = libc.eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    check(libc, "Cannot create an event descriptor", this.#eventfd);
-    this.selector.add(this.#eventfd, this.#wakeup, EPOLLIN | EPOLLET); // edges need no read
-    this.#signal = new WakeupSignal(this.#eventfd);
+    this.selector = new Selector(libc, this.ledger);
+    try {
+      this.timers = new TimerQueue(libc, this.selector, this.ledger);
+      this.#eventfd = libc.eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+      check(libc, "Cannot create an event descriptor", this.#eventfd);
+      this.ledger.own(this.#eventfd);
+      this.selector.add(this.#eventfd, this.#wakeup, EPOLLIN | EPOLLET); // edges need no read
+    } catch (error) { // out of descriptors
+      this.ledger.closeAll(libc);
+      throw error;
+    }
+    this.#signal = new WakeupSignal(this.#eventfd, libc.gettid(), this.ledger.shared);
     this.buffer = new ReceiveBuffer(options.recvBufferBytes);
     this.gathering = new Gathering(libc);
   }
@@ -261,7 +269,8 @@ export class EpollBackend implements Backend {
   }
 
   #woken(): void {
-    if (this.#signal.take()) this.loop.woken();
+    if (this.#signal.isRevoked) this.loop.free();
+    else if (this.#signal.take()) this.loop.woken();
   }
 
   /** Ends a wait for this loop's events in another thread. */
@@ -272,6 +281,6 @@ export class EpollBackend implements Backend {
   #closeDescriptors(): void {
     this.timers.close();
     this.selector.close();
-    if (this.#signal.free()) this.libc.close(this.#eventfd);
+    if (this.#signal.free()) this.ledger.close(this.libc, this.#eventfd);
   }
 }

@@ -227,19 +227,19 @@ class Connecting implements Opening {
   attemptDone(attempt: Attempt, fd: number, address: Bytes, errno: number): void {
     this.#attempts.delete(attempt);
     if (errno === 0) return this.#connected(fd, address);
-    const { libc } = this.backend;
-    libc.close(fd);
+    const { libc, ledger } = this.backend;
+    ledger.close(libc, fd);
     this.#error ??= systemError(libc, this.#what(), errno);
     this.#tryNext();
   }
 
   #connected(fd: number, address: Bytes): void {
-    const { libc } = this.backend;
+    const { libc, ledger } = this.backend;
     const { ip, port } = readAddress(libc, address, address.length);
     if (ip !== "" && isSame(localAddressOf(libc, fd), ip, port)) {
       // A port of this machine where nobody listens, and the system chose that very one for us: the
       // socket is connected to itself.
-      libc.close(fd);
+      ledger.close(libc, fd);
       this.#error ??= systemError(libc, this.#what(), ECONNREFUSED);
       return this.#tryNext();
     }
@@ -288,6 +288,7 @@ class Attempt implements Watched {
     this.#fd = fd;
     this.#address = address;
     connecting.backend.selector.add(fd, this, EPOLLOUT);
+    connecting.backend.ledger.own(fd);
   }
 
   ready(): void {
@@ -298,9 +299,9 @@ class Attempt implements Watched {
   }
 
   close(): void {
-    const { selector, libc } = this.#connecting.backend;
+    const { selector, libc, ledger } = this.#connecting.backend;
     selector.remove(this.#fd, this);
-    libc.close(this.#fd);
+    ledger.close(libc, this.#fd);
   }
 }
 

@@ -49,7 +49,8 @@ export class EpollListenSocket extends ListenSocket implements Watched {
     super(context, options.maxConnections);
     this.#backend = backend;
     this.#listening = listening;
-    this.#reserve = new ReserveDescriptor(libc);
+    backend.ledger.own(listening.fd);
+    this.#reserve = new ReserveDescriptor(libc, backend.ledger);
     this.port = listening.port;
     this.host = listening.host;
     this.#backOff = { due: 0, fire: () => this.#acceptAgain() };
@@ -83,6 +84,7 @@ export class EpollListenSocket extends ListenSocket implements Watched {
     this.#watch(false);
     if (this.#isBackingOff) this.#backend.timers.delete(this.#backOff);
     this.#reserve.close();
+    this.#backend.ledger.disown(this.#listening.fd);
     this.#listening.close();
     this.stopped();
   }

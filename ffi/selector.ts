@@ -12,6 +12,7 @@ import {
   EPOLLIN,
 } from "./constants.ts";
 import { check, EINTR, lastErrno, systemError } from "./errno.ts";
+import type { Ledger } from "./ledger.ts";
 import type { Libc } from "./libc.ts";
 
 /**
@@ -39,6 +40,7 @@ export interface Watched {
 export class Selector {
   readonly fd: number;
   readonly #libc: Libc;
+  readonly #ledger: Ledger;
   /** By descriptor. The event's data holds the descriptor and, beside it, the generation. */
   readonly #watched: (Watched | null)[] = [];
   readonly #events = new Int32Array(new ArrayBuffer(MAX_EVENTS * EVENT_WORDS * 4));
@@ -47,9 +49,11 @@ export class Selector {
   readonly #eventByte = new Uint8Array(this.#event.buffer);
   #generation = INTERNAL;
 
-  constructor(libc: Libc) {
+  constructor(libc: Libc, ledger: Ledger) {
     this.#libc = libc;
+    this.#ledger = ledger;
     this.fd = check(libc, "Cannot create an epoll descriptor", libc.epoll_create1(EPOLL_CLOEXEC));
+    ledger.own(this.fd);
   }
 
   /** Registers a descriptor, or throws. */
@@ -137,7 +141,7 @@ export class Selector {
 
   /** Closes the epoll descriptor. */
   close(): void {
-    this.#libc.close(this.fd);
+    this.#ledger.close(this.#libc, this.fd);
   }
 
   #set(fd: number, watched: Watched): void {

@@ -166,6 +166,7 @@ export class EpollSocket<S = unknown, C = unknown> extends Socket<S, C>
   /** Takes a connected descriptor, without opening yet. */
   attach(fd: number, remoteIp: string, remotePort: number): void {
     this.#fd = fd;
+    this.#backend.ledger.own(fd);
     this.#remoteIp = remoteIp;
     this.#remotePort = remotePort;
   }
@@ -362,7 +363,7 @@ export class EpollSocket<S = unknown, C = unknown> extends Socket<S, C>
     if (fd !== -1) {
       this.#watch(0);
       this.#fd = -1;
-      this.#backend.libc.close(fd);
+      this.#backend.ledger.close(this.#backend.libc, fd);
     }
     this.released();
   }

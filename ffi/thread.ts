@@ -14,6 +14,7 @@
 import { setImmediate } from "node:timers";
 import type { EpollBackend } from "./backend.ts";
 import { EPOLLIN } from "./constants.ts";
+import type { Ledger } from "./ledger.ts";
 import type { Libc } from "./libc.ts";
 import { findReactor } from "./reactor.ts";
 import { Selector, type Watched } from "./selector.ts";
@@ -50,6 +51,8 @@ class Thread {
   readonly #dormant = new Map<EpollBackend, ReturnType<typeof setInterval>>();
   #hub: Hub | null = null;
   #libc: Libc | null = null;
+  /** Of the loop that came first: accounts for the thread's own descriptors. */
+  #ledger: Ledger | null = null;
   #tick = -1;
   #isDriving = false;
   /** The loops changed, so what is waited on must. */
@@ -92,8 +95,9 @@ class Thread {
    */
   add(backend: EpollBackend): void {
     const libc = this.#libc = backend.libc;
-    if (this.#tick === -1) this.#tick = createTimerfd(libc);
-    if (this.#backends.length > 0) this.#hub ??= new Hub(libc);
+    const ledger = this.#ledger ??= backend.ledger;
+    if (this.#tick === -1) this.#tick = createTimerfd(libc, ledger);
+    if (this.#backends.length > 0) this.#hub ??= new Hub(libc, ledger);
     this.#backends.push(backend);
     this.#changed();
     if (!this.#isDriving) void this.#drive(libc);
@@ -159,7 +163,8 @@ class Thread {
     }
     this.#hub?.selector.close();
     this.#hub = null;
-    libc.close(this.#tick);
+    this.#ledger!.close(libc, this.#tick);
+    this.#ledger = null;
     this.#tick = -1;
     this.#isDriving = false;
   }
@@ -240,8 +245,8 @@ class Hub implements Root {
   readonly isFreed = false;
   readonly #members = new Map<EpollBackend, Watched>();
 
-  constructor(libc: Libc) {
-    this.selector = new Selector(libc);
+  constructor(libc: Libc, ledger: Ledger) {
+    this.selector = new Selector(libc, ledger);
   }
 
   get isUrgent(): boolean {

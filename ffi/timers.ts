@@ -7,6 +7,7 @@ import type { Loop } from "../src/loop.ts";
 import { Timer, type TimerOptions } from "../src/timer.ts";
 import { CLOCK_MONOTONIC, EPOLLIN, TFD_CLOEXEC, TFD_NONBLOCK } from "./constants.ts";
 import { check } from "./errno.ts";
+import type { Ledger } from "./ledger.ts";
 import type { Libc } from "./libc.ts";
 import type { Selector, Watched } from "./selector.ts";
 
@@ -21,15 +22,17 @@ export class TimerQueue implements Watched {
   generation = 0;
   readonly #libc: Libc;
   readonly #selector: Selector;
+  readonly #ledger: Ledger;
   readonly #fd: number;
   /** The next one last, so that it is taken off cheaply. */
   readonly #entries: Entry[] = [];
   #armedFor = Infinity;
 
-  constructor(libc: Libc, selector: Selector) {
+  constructor(libc: Libc, selector: Selector, ledger: Ledger) {
     this.#libc = libc;
     this.#selector = selector;
-    this.#fd = createTimerfd(libc);
+    this.#ledger = ledger;
+    this.#fd = createTimerfd(libc, ledger);
     selector.add(this.#fd, this, EPOLLIN);
   }
 
@@ -70,7 +73,7 @@ export class TimerQueue implements Watched {
   /** Closes the descriptor. */
   close(): void {
     this.#selector.remove(this.#fd, this);
-    this.#libc.close(this.#fd);
+    this.#ledger.close(this.#libc, this.#fd);
   }
 
   #arm(): void {
@@ -120,9 +123,11 @@ export class EpollTimer<T = unknown> extends Timer<T> implements Entry {
 const SHORTEST_MS = 1e-3;
 
 /** Creates a timerfd, disarmed. */
-export function createTimerfd(libc: Libc): number {
+export function createTimerfd(libc: Libc, ledger: Ledger): number {
   const fd = libc.timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
-  return check(libc, "Cannot create a timer descriptor", fd);
+  check(libc, "Cannot create a timer descriptor", fd);
+  ledger.own(fd);
+  return fd;
 }
 
 /**

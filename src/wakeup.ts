@@ -9,9 +9,14 @@ const QUIET = 0;
 const SIGNALLED = 1;
 /** The loop is gone. */
 const FREED = 2;
+/** Another thread asks the loop to free itself. */
+const REVOKED = 3;
 
-/** Words of the shared memory: one of the above; the loop's eventfd, 0 for none; threads signalling. */
-const STATE = 0, DESCRIPTOR = 1, SIGNALLING = 2;
+/**
+ * Words of the shared memory: one of the above; the loop's eventfd, 0 for none; how many threads are
+ * signalling; the loop's own thread, as the system numbers it.
+ */
+const STATE = 0, DESCRIPTOR = 1, SIGNALLING = 2, THREAD = 3;
 
 /** How long `free()` waits for threads that are signalling, in milliseconds; they take 1 µs. */
 const SIGNALLING_MS = 100;
@@ -22,8 +27,10 @@ const SIGNALLING_MS = 100;
  * of the loop's descriptors.
  */
 export interface WakeupHandle {
-  /** Three 32-bit words: quiet, signalled or freed; an eventfd; how many threads are signalling. */
+  /** Quiet, signalled or freed, and what else a thread must know to wake the loop up. */
   readonly state: SharedArrayBuffer;
+  /** Which descriptors the loop owns, a bit for each; absent where it has none. */
+  readonly descriptors?: SharedArrayBuffer;
 }
 
 /**
@@ -31,13 +38,44 @@ export interface WakeupHandle {
  * eventfd, which cannot be closed and reused meanwhile. @internal
  */
 export function signal(handle: WakeupHandle, write: (descriptor: number) => void): void {
-  if (!(handle?.state instanceof SharedArrayBuffer)) {
-    throw new TypeError("Cannot wake a loop up: the argument is not its wakeupHandle");
-  }
-  const words = new Int32Array(handle.state);
+  announce(wordsOf(handle, "wake a loop up"), QUIET, SIGNALLED, write);
+}
+
+/** What another thread sees of a loop that it asked to free itself. */
+export interface Revoked {
+  /** The loop's thread. */
+  readonly thread: number;
+  /** Whether the loop has freed itself. */
+  readonly isFreed: boolean;
+}
+
+/** Asks a loop to free itself, from any thread. @internal */
+export function revoke(handle: WakeupHandle, write: (descriptor: number) => void): Revoked {
+  const words = wordsOf(handle, "reclaim a loop");
+  announce(words, SIGNALLED, REVOKED, write);
+  announce(words, QUIET, REVOKED, write);
+  return {
+    thread: words[THREAD],
+    get isFreed() {
+      return Atomics.load(words, STATE) === FREED;
+    },
+  };
+}
+
+function wordsOf(handle: WakeupHandle, what: string): Int32Array {
+  if (handle?.state instanceof SharedArrayBuffer) return new Int32Array(handle.state);
+  throw new TypeError(`Cannot ${what}: the argument is not its wakeupHandle`);
+}
+
+function announce(
+  words: Int32Array,
+  from: number,
+  to: number,
+  write: (descriptor: number) => void,
+): void {
   Atomics.add(words, SIGNALLING, 1);
   try {
-    if (Atomics.compareExchange(words, STATE, QUIET, SIGNALLED) !== QUIET) return;
+    if (Atomics.compareExchange(words, STATE, from, to) !== from) return;
     Atomics.notify(words, STATE);
     if (words[DESCRIPTOR] !== 0) write(words[DESCRIPTOR]);
   } finally {
@@ -48,12 +86,21 @@ export function signal(handle: WakeupHandle, write: (descriptor: number) => void
 
 /** The loop's side of a {@linkcode WakeupHandle}. @internal */
 export class WakeupSignal {
-  readonly handle: WakeupHandle = { state: new SharedArrayBuffer(12) };
-  readonly #words = new Int32Array(this.handle.state);
+  readonly handle: WakeupHandle;
+  readonly #words: Int32Array;
 
-  /** With the eventfd of a loop that has one. */
-  constructor(descriptor = 0) {
+  /** With the eventfd, the thread and the descriptors of a loop that has such. */
+  constructor(descriptor = 0, thread = 0, descriptors?: SharedArrayBuffer) {
+    const state = new SharedArrayBuffer(16);
+    this.handle = descriptors === undefined ? { state } : { state, descriptors };
+    this.#words = new Int32Array(state);
     this.#words[DESCRIPTOR] = descriptor;
+    this.#words[THREAD] = thread;
+  }
+
+  /** Whether another thread asks the loop to free itself. */
+  get isRevoked(): boolean {
+    return Atomics.load(this.#words, STATE) === REVOKED;
   }
 
   /** Takes the signal: true if there was one since the last call. */
