@@ -19,7 +19,7 @@ import {
   TCP_NODELAY,
 } from "./constants.ts";
 import { check, EAGAIN, ECONNREFUSED, EINPROGRESS, lastErrno, systemError } from "./errno.ts";
-import { checkNet, checkNotDenied, checkUnixPath } from "./permissions.ts";
+import { checkConnectable, checkNet, checkUnixPath } from "./permissions.ts";
 import { resolve, resolveElsewhere, resolveLiteral } from "./resolve.ts";
 import type { Watched } from "./selector.ts";
 import { EpollSocket, type Opening } from "./socket.ts";
@@ -153,7 +153,7 @@ class Connecting implements Opening {
 
   #checkAddresses(addresses: Bytes[]): void {
     for (const address of addresses) {
-      checkNotDenied(
+      checkConnectable(
         readAddress(this.backend.libc, address, address.length).ip,
         this.#options.port!,
       );

@@ -96,6 +96,7 @@ function listenOnAll(libc: Libc, options: ListenOptions, port: number): Listenin
     return bindTcp(libc, what, options, anyIpv6Sockaddr(port), true);
   }
   if (isNetGranted("::", port)) {
+    checkNotDenied("0.0.0.0", port);
     try {
       return bindTcp(libc, what, options, anyIpv6Sockaddr(port), false);
     } catch (error) {

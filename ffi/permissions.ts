@@ -20,25 +20,28 @@ export function isNetGranted(host: string, port: number): boolean {
  * Throws if `--deny-net` refuses an address that a granted name led to. The unspecified address
  * connects to this machine.
  */
-export function checkNotDenied(ip: string, port: number): void {
+export function checkConnectable(ip: string, port: number): void {
   const others = ip === "0.0.0.0" ? ["127.0.0.1"] : ip === "::" ? ["::1", "127.0.0.1"] : [];
-  for (const address of [ip, ...others]) {
-    const host = `${bracket(address)}:${port}`;
-    if (Deno.permissions.querySync({ name: "net", host }).state !== "denied") continue;
-    throw notCapable(`net access to "${host}"`, "net");
-  }
+  for (const address of [ip, ...others]) checkNotDenied(address, port);
+}
+
+/** Throws if `--deny-net` refuses an address. */
+export function checkNotDenied(ip: string, port: number): void {
+  const host = `${bracket(ip)}:${port}`;
+  if (Deno.permissions.querySync({ name: "net", host }).state !== "denied") return;
+  throw notCapable(`net access to "${host}"`, "net");
 }
 
 /** Throws unless a unix path is granted, for the net and in the file system. */
 export function checkUnixPath(path: string): void {
-  const isAbstract = path[0] === "\0";
-  if (!isAbstract) {
-    require({ name: "read", path }, `read access to "${path}"`);
-    require({ name: "write", path }, `write access to "${path}"`);
-  }
-  // A path that is not absolute is refused in the descriptor, and Deno resolves it as we do.
-  const absolute = isAbstract || path[0] === "/" ? path : `${Deno.cwd()}/${path}`;
-  require({ name: "net", host: `unix:${absolute}` }, `net access to "unix:${path}"`);
+  const what = `net access to "unix:${path}"`;
+  // No grant can name an abstract name, so it takes them all.
+  if (path[0] === "\0") return require({ name: "net" }, what);
+  require({ name: "read", path }, `read access to "${path}"`);
+  require({ name: "write", path }, `write access to "${path}"`);
+  // Nor one that is relative.
+  const absolute = path[0] === "/" ? path : `${Deno.cwd()}/${path}`;
+  require({ name: "net", host: `unix:${absolute}` }, what);
 }
 
 /** Throws unless all of the net is granted: what a raw descriptor leads to, nobody knows. */
