@@ -21,7 +21,7 @@ import { Lingering } from "./lingering.ts";
 import { DenoListenSocket } from "./listen_socket.ts";
 import { DenoSocket } from "./socket.ts";
 import { DenoTimer } from "./timer.ts";
-import { createDenoTls, type DenoTls, refuse } from "./tls.ts";
+import { createDenoTls, type DenoTls, refuse, refuseTls } from "./tls.ts";
 
 /**
  * Makes the backend on Deno's own networking: works wherever Deno does, with Deno's permissions.
@@ -90,7 +90,7 @@ export class DenoBackend implements Backend {
       }
     }
     if (context.secureContext !== null && !isTls(conn)) {
-      refuse("TLS on the server side of an adopted plain Conn");
+      refuseTls("TLS on the server side of an adopted plain Conn");
     }
     const socket = new DenoSocket<S, C>(
       this,
@@ -114,15 +114,15 @@ export class DenoBackend implements Backend {
   }
 
   addServerName(): void {
-    refuse("addServerName()");
+    refuseTls("addServerName()");
   }
 
   removeServerName(): void {
-    refuse("removeServerName()");
+    refuseTls("removeServerName()");
   }
 
   findServerNameUserData(): unknown {
-    refuse("findServerNameUserData()");
+    refuseTls("findServerNameUserData()");
   }
 
   nativeHandle(): null {

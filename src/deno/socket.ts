@@ -29,7 +29,7 @@ import { Receiver } from "./receiver.ts";
 import { SendBuffer } from "./send_buffer.ts";
 import { SocketTls, type TlsOwner } from "./socket_tls.ts";
 import { TcpOptions } from "./tcp_options.ts";
-import { createDenoTls, type DenoTls, refuse } from "./tls.ts";
+import { createDenoTls, type DenoTls, refuse, refuseTls } from "./tls.ts";
 
 /** What a socket has to deliver in the next iteration. */
 const OPEN_EVENT = 1 << 0;
@@ -133,7 +133,7 @@ export class DenoSocket<S = unknown, C = unknown> extends Socket<S, C>
   #setTcpOption(option: "setNoDelay" | "setKeepAlive", enable: boolean): void {
     const conn = this.#conn;
     if (conn === null || this.isClosed || isUnix(conn)) return;
-    if (isTls(conn) || this.#tls?.hasTakenConn) refuse(`${option}() on a TLS socket`);
+    if (isTls(conn) || this.#tls?.hasTakenConn) refuseTls(`${option}() on a TLS socket`);
     const isWriting = this.#sending?.isInFlight || this.#fin === FIN_SENDING;
     this.#tcpOptions ??= new TcpOptions();
     this.#tcpOptions.set(conn as Deno.TcpConn, option, enable, isWriting === true);
@@ -144,15 +144,15 @@ export class DenoSocket<S = unknown, C = unknown> extends Socket<S, C>
     if (this.#tls !== null) throw new Deno.errors.Busy("Cannot start TLS: it is started already");
     const conn = this.#conn;
     if (conn === null || (this.flags & CLIENT) === 0 || isUnix(conn)) {
-      refuse("upgradeTls() here: only an open TCP connection that connect() made can start TLS");
+      refuseTls("upgradeTls() here: only an open TCP connection that connect() made can start TLS");
     }
     if (options.cert !== undefined || options.certFile !== undefined) {
-      refuse("a client certificate in upgradeTls()");
+      refuseTls("a client certificate in upgradeTls()");
     }
     // startTls() fails with Busy and loses the connection while a read is pending, and a read
     // cannot be cancelled.
     if (this.#receiver.isReading || this.#receiver.hasResult) {
-      refuse("upgradeTls() outside of onOpen and onData, while a read is under way");
+      refuseTls("upgradeTls() outside of onOpen and onData, while a read is under way");
     }
     this.useTls(createDenoTls(options), this.#host || this.remoteAddress);
     this.limitHandshake((options.handshakeTimeoutSeconds ?? 10) * 1000);

@@ -50,20 +50,27 @@ export function createDenoTls(options: TlsOptions): DenoTls {
   };
 }
 
-/** Throws NotSupported for this backend. */
+/** Throws NotSupported for what another backend can do. */
 export function refuse(what: string): never {
+  throw notSupported(what, "deno", "the epoll backend does");
+}
+
+/** Throws NotSupported for what takes another TLS library than Deno's. */
+export function refuseTls(what: string): never {
   throw notSupported(what, "deno", "the epoll backend will");
 }
 
 function refuseUnsupported(options: TlsOptions): void {
   for (const name of UNSUPPORTED) {
-    if (options[name] !== undefined && options[name] !== false) refuse(`the TLS option "${name}"`);
+    if (options[name] !== undefined && options[name] !== false) {
+      refuseTls(`the TLS option "${name}"`);
+    }
   }
   const { rejectUnauthorized, minVersion = "TLSv1.2", maxVersion = "TLSv1.3" } = options;
-  if (rejectUnauthorized === false) refuse('the TLS option "rejectUnauthorized: false"');
+  if (rejectUnauthorized === false) refuseTls('the TLS option "rejectUnauthorized: false"');
   // rustls speaks these two and can be told nothing else.
-  if (minVersion !== "TLSv1.2") refuse(`the TLS option "minVersion: ${minVersion}"`);
-  if (maxVersion !== "TLSv1.3") refuse(`the TLS option "maxVersion: ${maxVersion}"`);
+  if (minVersion !== "TLSv1.2") refuseTls(`the TLS option "minVersion: ${minVersion}"`);
+  if (maxVersion !== "TLSv1.3") refuseTls(`the TLS option "maxVersion: ${maxVersion}"`);
 }
 
 /**
