@@ -101,6 +101,11 @@ export function bracket(ip: string): string {
   return ip.includes(":") ? `[${ip}]` : ip;
 }
 
+/** An address as URLs write it, without the brackets. */
+export function unbracket(host: string): string {
+  return host.startsWith("[") && host.endsWith("]") ? host.slice(1, -1) : host;
+}
+
 function dotted(bytes: Uint8Array, at: number): string {
   return `${bytes[at]}.${bytes[at + 1]}.${bytes[at + 2]}.${bytes[at + 3]}`;
 }

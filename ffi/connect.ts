@@ -7,7 +7,14 @@ import type { SocketContext } from "../src/context.ts";
 import { explain, toError } from "../src/errors.ts";
 import { type ConnectOptions, describeAddress } from "../src/options.ts";
 import { CLIENT } from "../src/socket_state.ts";
-import { type Address, type Bytes, familyOf, readAddress, unixSockaddr } from "./address.ts";
+import {
+  type Address,
+  type Bytes,
+  familyOf,
+  readAddress,
+  unbracket,
+  unixSockaddr,
+} from "./address.ts";
 import type { EpollBackend } from "./backend.ts";
 import {
   AF_INET6,
@@ -69,7 +76,7 @@ class Connecting implements Opening {
     this.backend = backend;
     this.#socket = socket;
     this.#options = options;
-    this.#host = options.host ?? "127.0.0.1";
+    this.#host = unbracket(options.host ?? "127.0.0.1");
     this.#nextAttempt = {
       due: 0,
       fire: () => {

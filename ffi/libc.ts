@@ -137,11 +137,8 @@ function open(): Libc {
 /** A grant for some paths is not enough: the loader finds libc by its name, and pointers are read. */
 function checkPermission(): void {
   if (Deno.permissions.requestSync({ name: "ffi" }).state === "granted") return;
-  const isScoped = Deno.permissions.querySync({ name: "ffi", path: "libc.so.6" }).state ===
-      "granted" ||
-    Deno.permissions.querySync({ name: "ffi" }).partial === true;
   throw new Deno.errors.NotCapable(
-    "Cannot use the epoll backend: requires ffi access, run again with the --allow-ffi flag" +
-      (isScoped ? ", without a path" : ""),
+    "Cannot use the epoll backend: requires ffi access without limits, run again with the " +
+      "--allow-ffi flag, without a path",
   );
 }

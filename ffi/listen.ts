@@ -9,6 +9,7 @@ import {
   familyOf,
   ipv4Sockaddr,
   readAddress,
+  unbracket,
   unixSockaddr,
 } from "./address.ts";
 import {
@@ -71,9 +72,10 @@ function describe(options: ListenOptions): string {
 function listenTcp(libc: Libc, options: ListenOptions, port: number): Listening {
   const what = describe(options);
   if (options.host === undefined) return listenOnAll(libc, options, port);
-  checkNet(options.host, port);
+  const host = unbracket(options.host);
+  checkNet(host, port);
   let failure: Error | null = null;
-  for (const sockaddr of resolve(libc, options.host, port)) {
+  for (const sockaddr of resolve(libc, host, port)) {
     checkNotDenied(readAddress(libc, sockaddr, sockaddr.length).ip, port);
     if (options.ipv6Only && familyOf(sockaddr) !== AF_INET6) {
       failure ??= new TypeError(`${what}: "ipv6Only" needs an IPv6 address`);
@@ -160,14 +162,16 @@ function listenUnix(libc: Libc, options: ListenOptions, path: string): Listening
     libc.close(fd);
     throw error;
   }
-  const inode = inodeOf(path);
+  // The program may change its directory meanwhile.
+  const host = path[0] === "/" || path[0] === "\0" ? path : `${Deno.cwd()}/${path}`;
+  const inode = inodeOf(host);
   return {
     fd,
     port: 0,
-    host: path,
+    host,
     close: () => {
       // Still listened on while it is unlinked: whoever comes next cannot take it for a dead one.
-      unlinkOwn(path, inode);
+      unlinkOwn(host, inode);
       libc.close(fd);
     },
   };

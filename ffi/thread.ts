@@ -127,12 +127,21 @@ class Thread {
   /** A loop got its first, or lost its last, reason to keep running. */
   activityChanged(backend: EpollBackend, isActive: boolean): void {
     if (isActive && this.#dormant.has(backend)) {
-      clearInterval(this.#dormant.get(backend));
-      this.#dormant.delete(backend);
-      this.add(backend);
+      this.#awaken(backend);
     } else if (!isActive && this.#backends.includes(backend)) {
       this.#isTurnDue = true;
       this.kick();
+    }
+  }
+
+  #awaken(backend: EpollBackend): void {
+    const look = this.#dormant.get(backend);
+    try {
+      this.add(backend);
+      clearInterval(look);
+      this.#dormant.delete(backend);
+    } catch { // out of descriptors: looks at it now and then, and tries again
+      Deno.refTimer(look as unknown as number);
     }
   }
 
@@ -233,7 +242,10 @@ class Thread {
 
   /** What falls through still comes, as long as something else keeps the process alive. */
   #rest(backend: EpollBackend): void {
-    const look = setInterval(() => backend.poll(false), DORMANT_MS);
+    const look = setInterval(() => {
+      if (backend.loop.isActive) this.#awaken(backend);
+      backend.poll(false);
+    }, DORMANT_MS);
     Deno.unrefTimer(look as unknown as number);
     this.#dormant.set(backend, look);
   }

@@ -187,7 +187,12 @@ export class Loop<L = unknown> {
    */
   integrate(): void {
     this.#begin("integrate");
-    this.backend.integrate();
+    try {
+      this.backend.integrate();
+    } catch (error) { // out of descriptors
+      this.#isRunning = false;
+      throw error;
+    }
   }
 
   /**
