@@ -16,7 +16,6 @@ import { connect } from "./connect.ts";
 import {
   EFD_CLOEXEC,
   EFD_NONBLOCK,
-  EPOLLET,
   EPOLLIN,
   IPPROTO_TCP,
   TCP_NODELAY,
@@ -59,6 +58,9 @@ export function epoll(loop: Loop, options: BackendOptions): Backend {
   return new EpollBackend(loop, options);
 }
 
+/** What reading an eventfd fills. */
+const counter = new Uint8Array(new ArrayBuffer(8));
+
 /** Something that the next iteration delivers without a descriptor being ready. */
 export interface Deferred {
   deliver(): void;
@@ -93,7 +95,7 @@ export class EpollBackend implements Backend {
       this.#eventfd = libc.eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
       check(libc, "Cannot create an event descriptor", this.#eventfd);
       this.ledger.own(this.#eventfd);
-      this.selector.add(this.#eventfd, this.#wakeup, EPOLLIN | EPOLLET); // edges need no read
+      this.selector.add(this.#eventfd, this.#wakeup, EPOLLIN);
     } catch (error) { // out of descriptors
       this.ledger.closeAll(libc);
       throw error;
@@ -139,10 +141,8 @@ export class EpollBackend implements Backend {
     }
     const fd = handle as number;
     checkRawDescriptors("adoptHandle()");
+    this.ledger.checkFree(fd, what);
     checkStreamSocket(this.libc, fd, what);
-    if (this.selector.find(fd) !== null) {
-      throw new Deno.errors.Busy(`${what}: descriptor ${fd} is watched by this loop already`);
-    }
     setNonblocking(this.libc, fd, what);
     const { ip, port } = remoteAddressOf(this.libc, fd);
     if (ip !== "") setOption(this.libc, fd, IPPROTO_TCP, TCP_NODELAY, 1);
@@ -158,6 +158,7 @@ export class EpollBackend implements Backend {
 
   createPoll<T>(loop: Loop, fd: number, options: PollOptions<T>): Poll<T> {
     checkRawDescriptors("createPoll()");
+    this.ledger.checkFree(fd, "Cannot create a poll");
     return new EpollPoll<T>(loop, fd, options, this.selector);
   }
 
@@ -181,8 +182,8 @@ export class EpollBackend implements Backend {
 
   run(): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>();
-    this.#finish = resolve;
     thread.add(this);
+    this.#finish = resolve;
     return promise;
   }
 
@@ -240,15 +241,10 @@ export class EpollBackend implements Backend {
     return this.#deferred.length > 0 || this.loop.lowPriority.isWaiting;
   }
 
-  /** Waits for events and runs an iteration with them. Returns whether there were any. */
+  /** Waits for events, or looks only, and runs an iteration with them. Returns whether it was one. */
   poll(waits: boolean): boolean {
-    const count = this.selector.wait(waits && !this.isUrgent ? -1 : 0);
-    return this.handle(count);
-  }
-
-  /** Runs an iteration with what a wait brought. Returns whether it was one. */
-  handle(count: number): boolean {
     const { loop, selector } = this;
+    let count = selector.wait(waits && !this.isUrgent ? -1 : 0);
     if (this.#deferred.length === 0 && selector.isInternal(count)) {
       selector.dispatch(count);
       if (!loop.lowPriority.isWaiting) return false;
@@ -269,6 +265,7 @@ export class EpollBackend implements Backend {
   }
 
   #woken(): void {
+    this.libc.read(this.#eventfd, counter, counter.length); // first: what comes from here on is new
     if (this.#signal.isRevoked) this.loop.free();
     else if (this.#signal.take()) this.loop.woken();
   }

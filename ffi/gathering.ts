@@ -39,15 +39,15 @@ export class Gathering {
     }
     // V8 keeps small arrays on its own heap, where they move: what is small goes by the scratch.
     this.#point(0, header, 0);
-    this.#point(1, payload, header.length);
+    this.#point(1, payload, SMALL_BYTES);
     return this.#libc.sendmsg(fd, this.#messageBytes, MSG_NOSIGNAL);
   }
 
   #point(vector: 0 | 1, bytes: Uint8Array, at: number): void {
     let pinned = bytes;
     if (bytes.length <= SMALL_BYTES) {
-      this.#scratch!.set(bytes, at % COPIED_BYTES);
-      pinned = this.#scratch!.subarray(at % COPIED_BYTES);
+      this.#scratch!.set(bytes, at);
+      pinned = this.#scratch!.subarray(at);
     }
     this.#vectors[vector * 2] = addressOf(pinned);
     this.#vectors[vector * 2 + 1] = BigInt(bytes.length);

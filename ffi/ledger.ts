@@ -24,6 +24,20 @@ export class Ledger {
     if (fd < DESCRIPTORS) this.#words[fd >> 5] |= 1 << (fd & 31);
   }
 
+  /** Whether it is one of the loop's. */
+  owns(fd: number): boolean {
+    return fd < DESCRIPTORS && (this.#words[fd >> 5] & 1 << (fd & 31)) !== 0;
+  }
+
+  /**
+   * Throws for a descriptor of the loop's own: two owners would close it twice, and the second time it
+   * may be somebody else's.
+   */
+  checkFree(fd: number, what: string): void {
+    if (!this.owns(fd)) return;
+    throw new Deno.errors.Busy(`${what}: descriptor ${fd} is in use by this loop already`);
+  }
+
   /** Before it is closed: a number that is closed may be somebody else's the next moment. */
   disown(fd: number): void {
     if (fd < DESCRIPTORS) this.#words[fd >> 5] &= ~(1 << (fd & 31));

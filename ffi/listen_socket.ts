@@ -45,6 +45,7 @@ export class EpollListenSocket extends ListenSocket implements Watched {
 
   constructor(backend: EpollBackend, context: SocketContext, options: ListenOptions) {
     const { libc } = backend;
+    if (options.fd !== undefined) backend.ledger.checkFree(options.fd, "Cannot listen");
     const listening = openListener(libc, options); // throws before anything is counted
     super(context, options.maxConnections);
     this.#backend = backend;
@@ -54,7 +55,13 @@ export class EpollListenSocket extends ListenSocket implements Watched {
     this.port = listening.port;
     this.host = listening.host;
     this.#backOff = { due: 0, fire: () => this.#acceptAgain() };
-    this.#watch(true);
+    try {
+      this.#watch(true);
+    } catch (error) { // the system's limit of watched descriptors
+      this.#isWatching = false;
+      this.close();
+      throw error;
+    }
   }
 
   ready(): void {

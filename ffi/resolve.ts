@@ -23,15 +23,28 @@ export function resolve(libc: Libc, host: string, port: number): Bytes[] {
   return finish(libc, call, code, host, port);
 }
 
+/**
+ * How many look-ups may be under way at once: each takes a thread of Deno's pool, which has 32, for as
+ * long as a name server that is down lets it wait; files and our own sleep take from the same pool.
+ */
+const LOOK_UPS = 8;
+
+let lookUps = 0;
+const waiting: (() => void)[] = [];
+
 /** The same in another thread. */
-export async function resolveElsewhere(
-  libc: Libc,
-  host: string,
-  port: number,
-): Promise<Bytes[]> {
-  const call = prepare(host, 0);
-  const code = await libc.getaddrinfoAsync(call.node, null, call.hints, call.result);
-  return finish(libc, call, code, host, port);
+export async function resolveElsewhere(libc: Libc, host: string, port: number): Promise<Bytes[]> {
+  if (lookUps === LOOK_UPS) await new Promise<void>((resolve) => waiting.push(resolve));
+  else lookUps++;
+  try {
+    const call = prepare(host, 0);
+    const code = await libc.getaddrinfoAsync(call.node, null, call.hints, call.result);
+    return finish(libc, call, code, host, port);
+  } finally {
+    const next = waiting.shift(); // takes over the place
+    if (next === undefined) lookUps--;
+    else next();
+  }
 }
 
 /** What is an address already needs no look-up; null for names. */

@@ -45,6 +45,8 @@ export class Selector {
   readonly #watched: (Watched | null)[] = [];
   readonly #events = new Int32Array(new ArrayBuffer(MAX_EVENTS * EVENT_WORDS * 4));
   readonly #eventBytes = new Uint8Array(this.#events.buffer);
+  /** What the other thread fills, room for one event: what it says is old news when it comes. */
+  readonly #elsewhere = new Uint8Array(new ArrayBuffer(16));
   readonly #event = new Int32Array(new ArrayBuffer(16));
   readonly #eventByte = new Uint8Array(this.#event.buffer);
   #generation = INTERNAL;
@@ -110,12 +112,9 @@ export class Selector {
     throw systemError(this.#libc, "Cannot wait for events", errno);
   }
 
-  /** Waits in another thread; meanwhile this one may do anything but wait here too. */
-  async waitElsewhere(): Promise<number> {
-    return Math.max(
-      0,
-      await this.#libc.epollWaitAsync(this.fd, this.#eventBytes, MAX_EVENTS, -1),
-    );
+  /** Waits in another thread until there is an event; which, a wait in this one tells. */
+  async waitElsewhere(): Promise<void> {
+    await this.#libc.epollWaitAsync(this.fd, this.#elsewhere, 1, -1);
   }
 
   /** Whether all of the events are internal ones. */

@@ -206,9 +206,12 @@ export class EpollSocket<S = unknown, C = unknown> extends Socket<S, C>
 
   ready(events: number): void {
     // What handlers did in this very iteration counts: they may have paused or closed it.
-    if ((events & EPOLLOUT) !== 0 && (this.#interest & EPOLLOUT) !== 0) {
-      if ((events & (EPOLLERR | EPOLLHUP)) === 0) this.#sendable();
-      else if ((this.#interest & EPOLLIN) === 0) return this.#hungUp();
+    if ((this.#interest & EPOLLOUT) !== 0) {
+      if ((events & (EPOLLERR | EPOLLHUP)) === 0) {
+        if ((events & EPOLLOUT) !== 0) this.#sendable();
+      } else if ((this.#interest & EPOLLIN) === 0) {
+        return this.#hungUp(); // perhaps without EPOLLOUT: what the peer left unread fills a unix socket
+      }
     }
     if ((events & READ_EVENTS) !== 0 && (this.#interest & EPOLLIN) !== 0) this.#receive(events);
   }

@@ -26,6 +26,12 @@ import { createTimerfd, setTimerfd } from "./timers.ts";
  */
 const TURNS_BEHIND_IO = 24;
 
+/**
+ * How often a sleeping thread is looked at, in milliseconds: when all threads of Deno's pool are busy,
+ * nobody waits for us.
+ */
+const GLANCE_MS = 50;
+
 /** How often a loop that keeps nothing running is looked at, in milliseconds. */
 const DORMANT_MS = 10;
 
@@ -40,8 +46,6 @@ interface Root {
   readonly isUrgent: boolean;
   /** Waits, or looks only; delivers what is there. Returns whether there was anything. */
   poll(waits: boolean): boolean;
-  /** Delivers what a wait brought. */
-  handle(count: number): boolean;
 }
 
 /** The loops of this thread that share it with Deno's own. */
@@ -221,12 +225,16 @@ class Thread {
   async #sleep(root: Root): Promise<void> {
     if (this.#hasChanged || root.isUrgent) return;
     this.#isAsleep = true;
-    const count = await root.selector.waitElsewhere();
+    const glance = setInterval(() => {
+      if (!root.isFreed && !this.#hasChanged) root.poll(false);
+    }, GLANCE_MS);
+    Deno.unrefTimer(glance as unknown as number);
+    await root.selector.waitElsewhere();
+    clearInterval(glance);
     this.#isAsleep = false;
     for (const close of this.#closings) close();
     this.#closings = [];
-    if (root.isFreed || (this.#hasChanged && root === this.#hub)) return;
-    root.handle(count);
+    if (!root.isFreed && !this.#hasChanged) root.poll(false);
   }
 
   /** Takes the loops out that have nothing left to do. */
@@ -291,10 +299,7 @@ class Hub implements Root {
   }
 
   poll(waits: boolean): boolean {
-    return this.handle(this.selector.wait(waits && !this.isUrgent ? -1 : 0));
-  }
-
-  handle(count: number): boolean {
+    const count = this.selector.wait(waits && !this.isUrgent ? -1 : 0);
     this.selector.dispatch(count);
     let hasWorked = !this.selector.isInternal(count);
     for (const backend of [...this.#members.keys()]) {

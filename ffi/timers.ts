@@ -27,6 +27,7 @@ export class TimerQueue implements Watched {
   /** The next one last, so that it is taken off cheaply. */
   readonly #entries: Entry[] = [];
   #armedFor = Infinity;
+  #isClosed = false;
 
   constructor(libc: Libc, selector: Selector, ledger: Ledger) {
     this.#libc = libc;
@@ -72,13 +73,14 @@ export class TimerQueue implements Watched {
 
   /** Closes the descriptor. */
   close(): void {
+    this.#isClosed = true;
     this.#selector.remove(this.#fd, this);
     this.#ledger.close(this.#libc, this.#fd);
   }
 
   #arm(): void {
     const due = this.nextDue;
-    if (due === this.#armedFor) return;
+    if (due === this.#armedFor || this.#isClosed) return; // a callback may have freed the loop
     this.#armedFor = due;
     const ms = due === Infinity ? 0 : Math.max(due - performance.now(), 1e-6);
     setTimerfd(this.#libc, this.#fd, ms, 0);
