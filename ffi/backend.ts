@@ -13,13 +13,7 @@ import type { Socket } from "../src/socket.ts";
 import type { Timer, TimerOptions } from "../src/timer.ts";
 import { signal, type WakeupHandle, WakeupSignal } from "../src/wakeup.ts";
 import { connect } from "./connect.ts";
-import {
-  EFD_CLOEXEC,
-  EFD_NONBLOCK,
-  EPOLLIN,
-  IPPROTO_TCP,
-  TCP_NODELAY,
-} from "./constants.ts";
+import { EFD_CLOEXEC, EFD_NONBLOCK, EPOLLIN, IPPROTO_TCP, TCP_NODELAY } from "./constants.ts";
 import { check } from "./errno.ts";
 import { Gathering } from "./gathering.ts";
 import { Ledger } from "./ledger.ts";

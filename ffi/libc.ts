@@ -11,6 +11,8 @@ export const SYMBOLS = {
   strerror: { parameters: ["i32"], result: "pointer" },
   // pid_t gettid(void)
   gettid: { parameters: [], result: "i32" },
+  // the same in another thread
+  gettidAsync: { name: "gettid", parameters: [], result: "i32", nonblocking: true },
   // int close(int fd)
   close: { parameters: ["i32"], result: "i32" },
   // int fcntl(int fd, int cmd, int arg)

@@ -27,8 +27,8 @@ import { createTimerfd, setTimerfd } from "./timers.ts";
 const TURNS_BEHIND_IO = 24;
 
 /**
- * How often a sleeping thread is looked at, in milliseconds: when all threads of Deno's pool are busy,
- * nobody waits for us.
+ * How often a sleeping thread looks for events itself, in milliseconds, while all threads of Deno's
+ * pool are busy and nobody waits for it.
  */
 const GLANCE_MS = 50;
 
@@ -171,7 +171,7 @@ class Thread {
     while (this.#backends.length > 0) {
       const root = this.#root();
       await this.#serve(root, libc);
-      await this.#sleep(root);
+      await this.#sleep(root, libc);
       this.#retire();
     }
     this.#hub?.selector.close();
@@ -222,19 +222,31 @@ class Thread {
   }
 
   /** Waits in another thread, for one batch of events. */
-  async #sleep(root: Root): Promise<void> {
+  async #sleep(root: Root, libc: Libc): Promise<void> {
     if (this.#hasChanged || root.isUrgent) return;
     this.#isAsleep = true;
-    const glance = setInterval(() => {
-      if (!root.isFreed && !this.#hasChanged) root.poll(false);
-    }, GLANCE_MS);
-    Deno.unrefTimer(glance as unknown as number);
+    const glances = this.#glance(root, libc);
     await root.selector.waitElsewhere();
-    clearInterval(glance);
+    clearInterval(glances);
     this.#isAsleep = false;
     for (const close of this.#closings) close();
     this.#closings = [];
     if (!root.isFreed && !this.#hasChanged) root.poll(false);
+  }
+
+  /**
+   * The pool takes its jobs in order: when one that was given behind the wait is done, the wait has
+   * begun, and glances are at an end.
+   */
+  #glance(root: Root, libc: Libc): ReturnType<typeof setInterval> {
+    let hasAsked = false;
+    const glances = setInterval(() => {
+      if (!hasAsked) libc.gettidAsync().then(() => clearInterval(glances));
+      hasAsked = true;
+      if (!root.isFreed && !this.#hasChanged) root.poll(false);
+    }, GLANCE_MS);
+    Deno.unrefTimer(glances as unknown as number);
+    return glances;
   }
 
   /** Takes the loops out that have nothing left to do. */
