@@ -101,6 +101,23 @@ export function bracket(ip: string): string {
   return ip.includes(":") ? `[${ip}]` : ip;
 }
 
+/**
+ * The unspecified address as a destination means this machine, but which address of it depends on the
+ * source: makes it the loopback address.
+ */
+export function specifyLoopback(sockaddr: Bytes): void {
+  const [start, length] = familyOf(sockaddr) === AF_INET ? [4, 4] : [8, 16];
+  const address = sockaddr.subarray(start, start + length);
+  const isMappedAny = length === 16 && isMapped(sockaddr) && address.subarray(12).every(isZero);
+  if (!isMappedAny && !address.every(isZero)) return;
+  if (length === 4 || isMappedAny) address[length - 4] = 127;
+  address[length - 1] = 1;
+}
+
+function isZero(byte: number): boolean {
+  return byte === 0;
+}
+
 /** An address as URLs write it, without the brackets. */
 export function unbracket(host: string): string {
   return host.startsWith("[") && host.endsWith("]") ? host.slice(1, -1) : host;

@@ -13,7 +13,14 @@ import type { Socket } from "../src/socket.ts";
 import type { Timer, TimerOptions } from "../src/timer.ts";
 import { signal, type WakeupHandle, WakeupSignal } from "../src/wakeup.ts";
 import { connect } from "./connect.ts";
-import { EFD_CLOEXEC, EFD_NONBLOCK, EPOLLIN, IPPROTO_TCP, TCP_NODELAY } from "./constants.ts";
+import {
+  EFD_CLOEXEC,
+  EFD_NONBLOCK,
+  EPOLLIN,
+  IPPROTO_TCP,
+  SO_ACCEPTCONN,
+  TCP_NODELAY,
+} from "./constants.ts";
 import { check } from "./errno.ts";
 import { Gathering } from "./gathering.ts";
 import { Ledger } from "./ledger.ts";
@@ -24,7 +31,13 @@ import { EpollPoll } from "./poll.ts";
 import { ReceiveBuffer } from "./receive_buffer.ts";
 import { Selector, type Watched } from "./selector.ts";
 import { EpollSocket } from "./socket.ts";
-import { checkStreamSocket, remoteAddressOf, setNonblocking, setOption } from "./sockets.ts";
+import {
+  checkStreamSocket,
+  getOption,
+  remoteAddressOf,
+  setNonblocking,
+  setOption,
+} from "./sockets.ts";
 import { thread } from "./thread.ts";
 import { EpollTimer, TimerQueue } from "./timers.ts";
 import { signalEventfd } from "./wakeup.ts";
@@ -77,7 +90,7 @@ export class EpollBackend implements Backend {
   #deferred: Deferred[] = [];
   #isBlocking = false;
   #isFreed = false;
-  #finish: (() => void) | null = null;
+  #running: PromiseWithResolvers<void> | null = null;
 
   constructor(loop: Loop, options: BackendOptions) {
     this.loop = loop;
@@ -137,6 +150,9 @@ export class EpollBackend implements Backend {
     checkRawDescriptors("adoptHandle()");
     this.ledger.checkFree(fd, what);
     checkStreamSocket(this.libc, fd, what);
+    if (getOption(this.libc, fd, SO_ACCEPTCONN, what) !== 0) {
+      throw new TypeError(`${what}: descriptor ${fd} is a listener`);
+    }
     setNonblocking(this.libc, fd, what);
     const { ip, port } = remoteAddressOf(this.libc, fd);
     if (ip !== "") setOption(this.libc, fd, IPPROTO_TCP, TCP_NODELAY, 1);
@@ -175,10 +191,9 @@ export class EpollBackend implements Backend {
   // ---- running ----
 
   run(): Promise<void> {
-    const { promise, resolve } = Promise.withResolvers<void>();
     thread.add(this);
-    this.#finish = resolve;
-    return promise;
+    this.#running = Promise.withResolvers<void>();
+    return this.#running.promise;
   }
 
   integrate(): void {
@@ -196,10 +211,17 @@ export class EpollBackend implements Backend {
 
   /** For the thread: nothing is left to do. Returns whether a `run()` ends with that. */
   finish(): boolean {
-    const finish = this.#finish;
-    this.#finish = null;
-    finish?.();
-    return finish !== null;
+    const running = this.#running;
+    this.#running = null;
+    running?.resolve();
+    return running !== null;
+  }
+
+  /** For the thread: it cannot go on. */
+  fail(error: unknown): void {
+    if (this.#running === null) reportError(error);
+    else this.#running.reject(error);
+    this.#running = null;
   }
 
   wakeup(): void {

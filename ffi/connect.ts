@@ -12,6 +12,7 @@ import {
   type Bytes,
   familyOf,
   readAddress,
+  specifyLoopback,
   unbracket,
   unixSockaddr,
 } from "./address.ts";
@@ -26,7 +27,7 @@ import {
   TCP_NODELAY,
 } from "./constants.ts";
 import { check, EAGAIN, ECONNREFUSED, EINPROGRESS, lastErrno, systemError } from "./errno.ts";
-import { checkConnectable, checkNet, checkUnixPath } from "./permissions.ts";
+import { checkNet, checkNotDenied, checkUnixPath } from "./permissions.ts";
 import { resolve, resolveElsewhere, resolveLiteral } from "./resolve.ts";
 import type { Watched } from "./selector.ts";
 import { EpollSocket, type Opening } from "./socket.ts";
@@ -95,7 +96,7 @@ class Connecting implements Opening {
   begin(): void {
     try {
       const { path, port } = this.#options;
-      if (path !== undefined) return this.#connectUnix(path);
+      if (path !== undefined) return this.#connectUnix(checkUnixPath("connect", path));
       checkNet(this.#host, port!);
       const literal = resolveLiteral(this.backend.libc, this.#host, port!);
       if (literal !== null) this.#tryAll([literal]);
@@ -115,7 +116,6 @@ class Connecting implements Opening {
   // ---- addresses ----
 
   #connectUnix(path: string): void {
-    checkUnixPath(path);
     if (this.#options.sourceHost !== undefined) {
       throw new TypeError('Cannot connect: "sourceHost" is for ports, not for unix paths');
     }
@@ -160,7 +160,8 @@ class Connecting implements Opening {
 
   #checkAddresses(addresses: Bytes[]): void {
     for (const address of addresses) {
-      checkConnectable(
+      specifyLoopback(address);
+      checkNotDenied(
         readAddress(this.backend.libc, address, address.length).ip,
         this.#options.port!,
       );

@@ -115,6 +115,14 @@ export function closeCodeOf(errno: number): CloseCode {
     : CloseCode.System;
 }
 
+/** What accept() says of one connection, reset or unreachable by now, and not of the listener. */
+const OF_ONE_CONNECTION = [EPERM, EINTR, ECONNABORTED, 64, 71, 92, 100, 101, 110, 112, 113];
+
+/** Whether accept() failed for one connection only: the next may be fine. */
+export function isOfOneConnection(errno: number): boolean {
+  return OF_ONE_CONNECTION.includes(errno);
+}
+
 /** Whether descriptors or memory ran out: waiting helps, trying again at once does not. */
 export function isOutOfResources(errno: number): boolean {
   return errno === EMFILE || errno === ENFILE || errno === ENOBUFS || errno === ENOMEM;

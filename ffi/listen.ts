@@ -129,7 +129,7 @@ function bindTcp(
     }
     setOption(libc, fd, IPPROTO_TCP, TCP_NODELAY, 1); // connections inherit it
     check(libc, what, libc.bind(fd, sockaddr, sockaddr.length));
-    check(libc, what, libc.listen(fd, options.backlog ?? BACKLOG));
+    check(libc, what, libc.listen(fd, Math.min(options.backlog ?? BACKLOG, 2 ** 31 - 1)));
   } catch (error) {
     libc.close(fd);
     throw error;
@@ -140,13 +140,13 @@ function bindTcp(
 
 // ---- unix ----
 
-function listenUnix(libc: Libc, options: ListenOptions, path: string): Listening {
+function listenUnix(libc: Libc, options: ListenOptions, given: string): Listening {
   if (options.exclusive || options.reusePort || options.ipv6Only) {
     throw new TypeError(
       'Cannot listen: "exclusive", "reusePort" and "ipv6Only" are for ports, not for unix paths',
     );
   }
-  checkUnixPath(path);
+  const path = checkUnixPath("listen", given);
   const what = describe(options);
   const fd = createSocket(libc, what, AF_UNIX);
   const sockaddr = unixSockaddr(path);
@@ -157,21 +157,19 @@ function listenUnix(libc: Libc, options: ListenOptions, path: string): Listening
       if (!isFree) throw systemError(libc, what, errno);
       check(libc, what, libc.bind(fd, sockaddr, sockaddr.length));
     }
-    check(libc, what, libc.listen(fd, options.backlog ?? BACKLOG));
+    check(libc, what, libc.listen(fd, Math.min(options.backlog ?? BACKLOG, 2 ** 31 - 1)));
   } catch (error) {
     libc.close(fd);
     throw error;
   }
-  // The program may change its directory meanwhile.
-  const host = path[0] === "/" || path[0] === "\0" ? path : `${Deno.cwd()}/${path}`;
-  const inode = inodeOf(host);
+  const inode = inodeOf(path);
   return {
     fd,
     port: 0,
-    host,
+    host: path,
     close: () => {
       // Still listened on while it is unlinked: whoever comes next cannot take it for a dead one.
-      unlinkOwn(host, inode);
+      unlinkOwn(path, inode);
       libc.close(fd);
     },
   };

@@ -9,7 +9,7 @@ import type { ListenOptions } from "../src/options.ts";
 import { type Bytes, familyOf, portOf, readIp } from "./address.ts";
 import type { EpollBackend } from "./backend.ts";
 import { AF_INET, EPOLLIN } from "./constants.ts";
-import { EAGAIN, EBADF, isOutOfResources, lastErrno } from "./errno.ts";
+import { EAGAIN, isOfOneConnection, isOutOfResources, lastErrno } from "./errno.ts";
 import { type Listening, openListener } from "./listen.ts";
 import { ReserveDescriptor } from "./reserve.ts";
 import type { Watched } from "./selector.ts";
@@ -71,9 +71,8 @@ export class EpollListenSocket extends ListenSocket implements Watched {
       if (fd < 0) {
         const errno = lastErrno(libc);
         if (errno === EAGAIN) return;
-        if (isOutOfResources(errno)) return this.#exhausted();
-        if (errno === EBADF) return; // closed behind our back: the program's own doing
-        continue; // of that one connection: it was reset, or the network under it went down
+        if (isOfOneConnection(errno)) continue;
+        return this.#failed(isOutOfResources(errno));
       }
       this.#exhaustedAt = 0;
       this.#backOffMs = BACK_OFF_MS;
@@ -132,12 +131,13 @@ export class EpollListenSocket extends ListenSocket implements Watched {
 
   /**
    * Waiting in the backlog is better than a closed connection, while there is hope. Level-triggered
-   * the listener would be told for ever, so it leaves the selector meanwhile.
+   * the listener would be told for ever, so it leaves the selector meanwhile; so does one that
+   * somebody else shut down.
    */
-  #exhausted(): void {
+  #failed(isExhausted: boolean): void {
     const now = performance.now();
     if (this.#exhaustedAt === 0) this.#exhaustedAt = now;
-    if (now - this.#exhaustedAt >= PATIENCE_MS) this.#turnAway();
+    if (isExhausted && now - this.#exhaustedAt >= PATIENCE_MS) this.#turnAway();
     this.#watch(false);
     this.#isBackingOff = true;
     this.#backOff.due = now + this.#backOffMs;

@@ -3,6 +3,8 @@
  * through libc either.
  * @module
  */
+import { resolve } from "node:path/posix";
+import { checkAddress } from "../src/options.ts";
 import { bracket } from "./address.ts";
 
 /** Throws unless `--allow-net` grants the host, as a name or an address, and the port. */
@@ -16,32 +18,34 @@ export function isNetGranted(host: string, port: number): boolean {
   return Deno.permissions.querySync(descriptor).state === "granted";
 }
 
-/**
- * Throws if `--deny-net` refuses an address that a granted name led to. The unspecified address
- * connects to this machine.
- */
-export function checkConnectable(ip: string, port: number): void {
-  const others = ip === "0.0.0.0" ? ["127.0.0.1"] : ip === "::" ? ["::1", "127.0.0.1"] : [];
-  for (const address of [ip, ...others]) checkNotDenied(address, port);
-}
-
-/** Throws if `--deny-net` refuses an address. */
+/** Throws if `--deny-net` refuses an address that a granted name led to. */
 export function checkNotDenied(ip: string, port: number): void {
   const host = `${bracket(ip)}:${port}`;
   if (Deno.permissions.querySync({ name: "net", host }).state !== "denied") return;
   throw notCapable(`net access to "${host}"`, "net");
 }
 
-/** Throws unless a unix path is granted, for the net and in the file system. */
-export function checkUnixPath(path: string): void {
-  const what = `net access to "unix:${path}"`;
-  // No grant can name an abstract name, so it takes them all.
-  if (path[0] === "\0") return require({ name: "net" }, what);
-  require({ name: "read", path }, `read access to "${path}"`);
-  require({ name: "write", path }, `write access to "${path}"`);
-  // Nor one that is relative.
-  const absolute = path[0] === "/" ? path : `${Deno.cwd()}/${path}`;
-  require({ name: "net", host: `unix:${absolute}` }, what);
+/**
+ * Throws unless a unix path is granted, for the net and in the file system. Returns the path that was
+ * asked for: grants are for the path without its `..`, which the system would walk by way of symbolic
+ * links to somewhere else.
+ */
+export function checkUnixPath(what: string, path: string): string {
+  if (path[0] === "\0") { // no grant can name an abstract name, so it takes them all
+    require({ name: "net" }, `net access to "unix:${path}"`);
+    return path;
+  }
+  const absolute = resolve(path);
+  require({ name: "read", path: absolute }, `read access to "${absolute}"`);
+  require({ name: "write", path: absolute }, `write access to "${absolute}"`);
+  require({ name: "net", host: `unix:${absolute}` }, `net access to "unix:${absolute}"`);
+  try {
+    Deno.lstatSync(absolute); // refuses /proc and the like, of which grants know nothing
+  } catch (error) {
+    if (error instanceof Deno.errors.NotCapable) throw error;
+  }
+  checkAddress(what, { path: absolute }, 0); // its length once more
+  return absolute;
 }
 
 /** Throws unless all of the net is granted: what a raw descriptor leads to, nobody knows. */

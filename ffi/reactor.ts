@@ -13,13 +13,15 @@ import type { Libc } from "./libc.ts";
 /** Numbers of epoll_wait, epoll_pwait and epoll_pwait2. */
 const WAITS = Deno.build.arch === "x86_64" ? [232, 281, 441] : [22, 441];
 
-/** This thread may not be waiting yet when it is looked at. */
-const TRIES = 5;
+/** This thread may not be waiting yet when it is looked at; mostly the first or second look does. */
+const TRIES = 30;
 
 /** The descriptor of this thread's reactor, or -1. */
 export async function findReactor(libc: Libc): Promise<number> {
   const path = cString(`/proc/self/task/${libc.gettid()}/syscall`);
   for (let i = 0; i < TRIES; i++) {
+    // The other thread falls asleep meanwhile: awake it would be quicker than this one begins to wait.
+    await new Promise((resolve) => setTimeout(resolve, 1));
     const file = libc.open(path, O_RDONLY | O_CLOEXEC);
     if (file < 0) return -1;
     const buffer = new Uint8Array(new ArrayBuffer(256));
@@ -27,9 +29,8 @@ export async function findReactor(libc: Libc): Promise<number> {
     libc.close(file);
     // "232 0x4 0x7f… …": the call's number and its arguments; "running" while in none.
     const [call, argument] = text(buffer, count).split(" ");
-    if (!WAITS.includes(Number(call))) continue;
     const fd = Number(argument);
-    return isEpoll(libc, fd) ? fd : -1;
+    if (WAITS.includes(Number(call)) && isEpoll(libc, fd)) return fd;
   }
   return -1;
 }

@@ -82,6 +82,7 @@ export class Selector {
 
   /** Changes what a registered descriptor is watched for. */
   modify(fd: number, watched: Watched, events: number): void {
+    if (this.#watched[fd] !== watched) return; // closed and reused behind our back
     this.#control(EPOLL_CTL_MOD, fd, events, watched.generation);
   }
 
@@ -90,7 +91,7 @@ export class Selector {
    * where nobody could take it out any more.
    */
   remove(fd: number, watched: Watched): void {
-    if (this.#watched[fd] !== watched) return; // closed and reused behind our back
+    if (this.#watched[fd] !== watched) return;
     this.#watched[fd] = null;
     this.#control(EPOLL_CTL_DEL, fd, 0, 0);
   }

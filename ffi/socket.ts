@@ -45,6 +45,9 @@ import { closeCodeOf, EAGAIN, EINTR, ENOBUFS, ENOMEM, lastErrno, systemError } f
 import { READ_EVENTS, type Watched } from "./selector.ts";
 import { localAddressOf, pendingError, resetOnClose, setOption } from "./sockets.ts";
 
+/** Linux sends no more than this at once. */
+const BYTES_MAX = 0x7fff_f000;
+
 /** What a socket waits for before it is open: `close()` cancels it. */
 export interface Opening {
   /** Where to, for messages. */
@@ -259,7 +262,7 @@ export class EpollSocket<S = unknown, C = unknown> extends Socket<S, C>
     // The peer is gone for good, which level-triggered would be told for ever. A write finds out:
     // who owes one is asked for it.
     dispatch.writable(this as Socket);
-    this.#watch(0);
+    if ((this.flags & CLOSED) === 0) this.#watch(this.#wanted() & ~EPOLLOUT);
   }
 
   #failed(what: string, errno: number): void {
@@ -308,7 +311,7 @@ export class EpollSocket<S = unknown, C = unknown> extends Socket<S, C>
     const sent = this.#backend.libc.send(
       this.#fd,
       bytes,
-      bytes.length,
+      Math.min(bytes.length, BYTES_MAX),
       more ? MSG_NOSIGNAL | MSG_MORE : MSG_NOSIGNAL,
     );
     return sent === bytes.length ? sent : this.#shortWrite(sent, bytes.length);
@@ -317,6 +320,10 @@ export class EpollSocket<S = unknown, C = unknown> extends Socket<S, C>
   protected override sendBytes2(header: Uint8Array, payload: Uint8Array): number {
     if (header.length === 0) return this.sendBytes(payload, false);
     if (payload.length === 0) return this.sendBytes(header, false);
+    if (payload.length > BYTES_MAX - header.length) { // in two calls
+      const sent = this.sendBytes(header, true);
+      return sent < header.length ? sent : sent + this.sendBytes(payload, false);
+    }
     this.#isCorked = false;
     const sent = this.#backend.gathering.send(this.#fd, header, payload);
     const total = header.length + payload.length;

@@ -35,6 +35,9 @@ const GLANCE_MS = 50;
 /** How often a loop that keeps nothing running is looked at, in milliseconds. */
 const DORMANT_MS = 10;
 
+/** Bounds of `sliceMs`. */
+const SLICE_MS_MIN = 0.05, SLICE_MS_MAX = 60_000;
+
 /** What reading a timerfd fills: how often it expired. */
 const expirations = new Uint8Array(new ArrayBuffer(8));
 
@@ -68,13 +71,12 @@ class Thread {
   /** Something happened since the last tick. */
   #isBusy = false;
   #isQuiet = false;
-  /** The wait has moved into another thread. */
-  #isAsleep = false;
+  /** Those waited for in another thread; null while this one is awake. */
+  #asleep: EpollBackend[] | null = null;
   /** What is to be closed when that wait is over. */
   #closings: (() => void)[] = [];
   /** Of this thread; -1 if it could not be found: then ticks alone give Deno its turns. */
   #reactor = -1;
-  #isReactorKnown = false;
   readonly #onReactor: Watched = {
     generation: 0,
     ready: () => {
@@ -104,14 +106,16 @@ class Thread {
     if (this.#backends.length > 0) this.#hub ??= new Hub(libc, ledger);
     this.#backends.push(backend);
     this.#changed();
-    if (!this.#isDriving) void this.#drive(libc);
+    if (this.#isDriving) return;
+    this.#isDriving = true;
+    this.#drive(libc).catch((error) => this.#failed(error));
   }
 
   /** Delivers no more; calls back when nothing waits on its descriptors any more. */
   remove(backend: EpollBackend, gone: () => void): void {
     clearInterval(this.#dormant.get(backend));
     this.#dormant.delete(backend);
-    if (this.#isAsleep) {
+    if (this.#asleep?.includes(backend)) {
       this.#closings.push(gone);
       this.#changed();
       this.#drop(backend);
@@ -125,7 +129,7 @@ class Thread {
 
   /** There is something to do that is no event of a descriptor. */
   kick(): void {
-    if (this.#isAsleep) this.#backends[0]?.interruptWait();
+    this.#asleep?.[0].interruptWait();
   }
 
   /** A loop got its first, or lost its last, reason to keep running. */
@@ -161,11 +165,7 @@ class Thread {
   // ---- driving ----
 
   async #drive(libc: Libc): Promise<void> {
-    this.#isDriving = true;
-    if (!this.#isReactorKnown) {
-      this.#reactor = await findReactor(libc);
-      this.#isReactorKnown = true;
-    }
+    if (this.#reactor === -1) this.#reactor = await findReactor(libc);
     await turn(); // no event comes inside of the call that started it
     this.#retire();
     while (this.#backends.length > 0) {
@@ -174,12 +174,24 @@ class Thread {
       await this.#sleep(root, libc);
       this.#retire();
     }
+    this.#stop(libc);
+  }
+
+  #stop(libc: Libc): void {
     this.#hub?.selector.close();
     this.#hub = null;
     this.#ledger!.close(libc, this.#tick);
     this.#ledger = null;
     this.#tick = -1;
     this.#isDriving = false;
+  }
+
+  /** Nothing of ours throws but for what the system refuses, such as memory for one more event. */
+  #failed(error: unknown): void {
+    const backends = this.#backends;
+    this.#backends = [];
+    this.#stop(this.#libc!);
+    for (const backend of backends) backend.fail(error);
   }
 
   #root(): Root {
@@ -199,7 +211,8 @@ class Thread {
     if (this.#reactor !== -1 && !selector.addInternal(this.#reactor, this.#onReactor, EPOLLIN)) {
       this.#reactor = -1;
     }
-    const sliceMs = Math.max(0.05, Math.min(...this.#backends.map((backend) => backend.sliceMs)));
+    const slices = this.#backends.map((backend) => backend.sliceMs);
+    const sliceMs = Math.max(SLICE_MS_MIN, Math.min(SLICE_MS_MAX, ...slices));
     setTimerfd(libc, this.#tick, sliceMs, sliceMs);
     this.#isBusy = true;
     this.#isQuiet = false;
@@ -213,6 +226,7 @@ class Thread {
       } while (!this.#isTurnDue && this.#turns === 0 && !this.#hasChanged);
       if (this.#turns > 0) this.#turns--;
       await turn();
+      this.#isTurnDue = false;
       this.#retire();
     }
     setTimerfd(libc, this.#tick, 0, 0);
@@ -223,12 +237,12 @@ class Thread {
 
   /** Waits in another thread, for one batch of events. */
   async #sleep(root: Root, libc: Libc): Promise<void> {
-    if (this.#hasChanged || root.isUrgent) return;
-    this.#isAsleep = true;
+    if (this.#hasChanged || this.#isTurnDue || root.isUrgent) return;
+    this.#asleep = this.#backends;
     const glances = this.#glance(root, libc);
     await root.selector.waitElsewhere();
     clearInterval(glances);
-    this.#isAsleep = false;
+    this.#asleep = null;
     for (const close of this.#closings) close();
     this.#closings = [];
     if (!root.isFreed && !this.#hasChanged) root.poll(false);

@@ -24,7 +24,7 @@ export class TimerQueue implements Watched {
   readonly #selector: Selector;
   readonly #ledger: Ledger;
   readonly #fd: number;
-  /** The next one last, so that it is taken off cheaply. */
+  /** The next one first. Most are later than those before, and go to the end. */
   readonly #entries: Entry[] = [];
   #armedFor = Infinity;
   #isClosed = false;
@@ -39,35 +39,30 @@ export class TimerQueue implements Watched {
 
   /** When the next one is due; Infinity for never. */
   get nextDue(): number {
-    return this.#entries.at(-1)?.due ?? Infinity;
+    return this.#entries.length === 0 ? Infinity : this.#entries[0].due;
   }
 
   /** Calls `fire` when it is due. */
   insert(entry: Entry): void {
-    const entries = this.#entries;
-    let low = 0, high = entries.length;
-    while (low < high) { // behind those due at the same time: in front of them in the array
-      const middle = (low + high) >> 1;
-      if (entries[middle].due > entry.due) low = middle + 1;
-      else high = middle;
-    }
-    entries.splice(low, 0, entry);
+    this.#entries.splice(this.#firstBehind(entry.due), 0, entry);
     this.#arm();
   }
 
   /** Takes one out that is not due yet. */
   delete(entry: Entry): void {
-    const index = this.#entries.indexOf(entry);
-    if (index === -1) return;
-    this.#entries.splice(index, 1);
-    this.#arm();
+    const entries = this.#entries;
+    for (let i = this.#firstBehind(entry.due) - 1; i >= 0 && entries[i].due === entry.due; i--) {
+      if (entries[i] !== entry) continue;
+      entries.splice(i, 1);
+      return this.#arm();
+    }
   }
 
   /** Fires what is due. */
   ready(): void {
     this.#armedFor = -Infinity; // the descriptor stays readable until it is set anew
     const now = performance.now();
-    while (this.nextDue <= now) this.#entries.pop()!.fire(now);
+    while (this.nextDue <= now) this.#entries.shift()!.fire(now);
     this.#arm();
   }
 
@@ -76,6 +71,18 @@ export class TimerQueue implements Watched {
     this.#isClosed = true;
     this.#selector.remove(this.#fd, this);
     this.#ledger.close(this.#libc, this.#fd);
+  }
+
+  /** Where one belongs that is due then, behind those due at the same time. */
+  #firstBehind(due: number): number {
+    const entries = this.#entries;
+    let low = 0, high = entries.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (entries[middle].due > due) high = middle;
+      else low = middle + 1;
+    }
+    return low;
   }
 
   #arm(): void {

@@ -289,6 +289,7 @@ const TLS_NAMES =
   ("certFile keyFile passphrase dhParamsFile caFile ciphers preferLowMemory cert key ca " +
     "alpnProtocols minVersion maxVersion ciphersuites requestCert rejectUnauthorized serverName " +
     "handshakeTimeoutSeconds").split(" ");
+const RECV_BUFFER_BYTES_MAX = 2 ** 30;
 const TLS_VERSIONS = ["TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3"];
 
 /** Throws unless the value is a function or absent. @internal */
@@ -312,6 +313,11 @@ export function checkLoopOptions(options: LoopOptions): void {
   }
   checkNumber(what, "timeoutGranularityMs", options.timeoutGranularityMs, 1);
   checkNumber(what, "recvBufferBytes", options.recvBufferBytes, 1, true);
+  if (options.recvBufferBytes! > RECV_BUFFER_BYTES_MAX) {
+    throw new RangeError(
+      `Cannot ${what}: "recvBufferBytes" must be at most ${RECV_BUFFER_BYTES_MAX}, not ${options.recvBufferBytes}`,
+    );
+  }
   checkNumber(what, "sendBufferBytes", options.sendBufferBytes, 1, true);
   checkNumber(what, "sliceMs", options.sliceMs, 0);
 }

@@ -279,7 +279,8 @@ export abstract class Socket<S = unknown, C = unknown> {
   abstract setNoDelay(enable?: boolean): void;
 
   /**
-   * Whether idle connections are probed (SO_KEEPALIVE). Does nothing on unix sockets.
+   * Whether idle connections are probed (SO_KEEPALIVE). Does nothing on unix sockets, and while
+   * connecting: `onOpen` is the place for it.
    *
    * @throws {Deno.errors.NotSupported} For timings and TLS sockets on the Deno backend.
    */
