@@ -8,6 +8,9 @@ import type { Libc } from "./libc.ts";
 /** Linux allows so many descriptors as a rule; those beyond are not accounted for. */
 const DESCRIPTORS = 1 << 20;
 
+/** Descriptors are of type int. */
+const DESCRIPTOR_MAX = 2 ** 31 - 1;
+
 /** A bit for each descriptor: 128 KiB, of which the system gives memory to what is written only. */
 export class Ledger {
   readonly shared: SharedArrayBuffer;
@@ -34,6 +37,7 @@ export class Ledger {
    * may be somebody else's.
    */
   checkFree(fd: number, what: string): void {
+    if (fd > DESCRIPTOR_MAX) throw new RangeError(`${what}: ${fd} is no descriptor`);
     if (!this.owns(fd)) return;
     throw new Deno.errors.Busy(`${what}: descriptor ${fd} is in use by this loop already`);
   }

@@ -11,7 +11,7 @@ import {
   EPOLLHUP,
   EPOLLIN,
 } from "./constants.ts";
-import { check, EINTR, lastErrno, systemError } from "./errno.ts";
+import { check, EBADF, EINTR, lastErrno, systemError } from "./errno.ts";
 import type { Ledger } from "./ledger.ts";
 import type { Libc } from "./libc.ts";
 
@@ -80,10 +80,12 @@ export class Selector {
     return true;
   }
 
-  /** Changes what a registered descriptor is watched for. */
+  /** Changes what a registered descriptor is watched for, or throws. */
   modify(fd: number, watched: Watched, events: number): void {
-    if (this.#watched[fd] !== watched) return; // closed and reused behind our back
-    this.#control(EPOLL_CTL_MOD, fd, events, watched.generation);
+    const isOurs = this.#watched[fd] === watched; // or closed and reused behind our back
+    if (isOurs && this.#control(EPOLL_CTL_MOD, fd, events, watched.generation) >= 0) return;
+    const errno = isOurs ? lastErrno(this.#libc) : EBADF;
+    throw systemError(this.#libc, `Cannot watch descriptor ${fd}`, errno);
   }
 
   /**

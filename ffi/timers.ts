@@ -146,6 +146,9 @@ export function createTimerfd(libc: Libc, ledger: Ledger): number {
 const spec = new Uint32Array(new ArrayBuffer(32));
 const specBytes = new Uint8Array(spec.buffer);
 
+/** 136 years: 32 bits of seconds. */
+const FOR_EVER_MS = (2 ** 32 - 1) * 1000;
+
 /** Arms a timerfd, or disarms it with 0; what has expired is forgotten. Never early. */
 export function setTimerfd(libc: Libc, fd: number, ms: number, repeatMs: number): void {
   setTimespec(0, repeatMs);
@@ -153,9 +156,10 @@ export function setTimerfd(libc: Libc, fd: number, ms: number, repeatMs: number)
   libc.timerfd_settime(fd, 0, specBytes, null);
 }
 
-function setTimespec(at: number, ms: number): void {
+function setTimespec(at: number, time: number): void {
+  const ms = Math.min(time, FOR_EVER_MS);
   const nanoseconds = Math.ceil((ms % 1000) * 1e6);
   const seconds = Math.floor(ms / 1000) + Math.floor(nanoseconds / 1e9);
-  spec[at] = Math.min(seconds, 2 ** 32 - 1);
+  spec[at] = seconds;
   spec[at + 2] = nanoseconds % 1e9;
 }

@@ -142,7 +142,7 @@ export class Loop<L = unknown> {
     this.#check("create a poll");
     checkNumber("create a poll", "fd", fd, 0, true);
     checkNames("create a poll", options, ["onReady", "fallthrough", "ext"]);
-    checkFunction("create a poll", "onReady", options.onReady);
+    checkFunction("create a poll", "onReady", options.onReady ?? null);
     return this.backend.createPoll<T>(this as Loop, fd, options);
   }
 

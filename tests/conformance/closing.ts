@@ -3,7 +3,9 @@ import { assert, assertEquals, assertInstanceOf, assertThrows } from "@std/asser
 import { CloseCode, type Socket } from "@usockets/usockets";
 import { Flood } from "../support/flood.ts";
 import { after, openPairs } from "../support/pairs.ts";
-import { concat, pattern, readAll, sha256 } from "../support/streams.ts";
+import { dialPeer } from "../support/peers.ts";
+import { runWith, Signal } from "../support/scripts.ts";
+import { concat, pattern, sha256 } from "../support/streams.ts";
 import { closingHalf } from "./closing_half.ts";
 import { closingTls } from "./closing_tls.ts";
 import { ending } from "./ending.ts";
@@ -21,26 +23,26 @@ export const closing: Behaviours = (behaviour) => {
   behaviour("close() right behind accepted writes loses none of them", async (t) => {
     const flood = new Flood();
     let received: Uint8Array = new Uint8Array(0);
-    const { promise: stuck, resolve } = Promise.withResolvers<void>();
+    const closed = new Signal(t);
     const listener = t.listen(t.server({
       onOpen(socket) {
         flood.pump(socket);
         flood.whenStuck(t, () => {
           socket.close();
           listener.close();
-          resolve();
+          closed.fire();
         });
       },
       onWritable: (socket) => flood.pump(socket),
       onClose: (_socket, code) => assertEquals(code, 0),
     }));
-    const read = async () => {
-      const conn = await t.dial(listener);
-      await stuck; // nothing is read until the socket is closed, and nothing is ever sent
-      received = await readAll(conn);
-      conn.close();
+    const read = function* () {
+      const peer = yield* dialPeer(t, listener);
+      yield* closed.wait(); // nothing is read until then, and nothing is ever sent
+      received = yield* peer.readAll();
+      peer.close();
     };
-    await Promise.all([t.run(), read()]);
+    await runWith(t, read());
     assertEquals(sha256(received), sha256(flood.sent));
   });
 

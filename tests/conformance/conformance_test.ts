@@ -1,5 +1,5 @@
 /** The conformance suite: every behaviour on every combination. */
-import { autoBackend, Loop } from "@usockets/usockets";
+import "../support/preload.ts";
 import { adoption } from "./adoption.ts";
 import { closing } from "./closing.ts";
 import { connecting } from "./connecting.ts";
@@ -25,9 +25,6 @@ const suites: Record<string, Behaviours> = {
   properties,
   regressions,
 };
-
-// The library that epoll calls stays open for the process's life: it must not open inside a test.
-new Loop({ backend: autoBackend }).free();
 
 for (const transport of transports) {
   for (const [title, behaviours] of Object.entries(suites)) {

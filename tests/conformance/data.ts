@@ -1,6 +1,9 @@
 /** Semantics 1 and 2: writing, room, receiving, pausing. */
 import { assert, assertEquals, assertLess } from "@std/assert";
-import { concat, Digest, pattern, readAll, Sender, sha256, writeAll } from "../support/streams.ts";
+import { after, soon } from "../support/pairs.ts";
+import { dialPeer } from "../support/peers.ts";
+import { runWith, type Script } from "../support/scripts.ts";
+import { concat, Digest, pattern, Sender, sha256 } from "../support/streams.ts";
 import type { Behaviours } from "./fixture.ts";
 
 const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
@@ -79,19 +82,20 @@ export const data: Behaviours = (behaviour) => {
         },
       }));
       // The reader does not read at first: the writer must come to a stand.
-      const conn = await t.dial(listener);
       let received: Uint8Array = new Uint8Array(0);
-      t.loop.createTimer().set(async () => {
+      const read = function* (): Script {
+        const peer = yield* dialPeer(t, listener);
+        yield (go) => after(t, 50, go);
         assertEquals(
           [shortWrites > 0, isShort],
           [true, true],
           "8 MiB fitted into the buffers of an idle reader",
         );
-        received = await readAll(conn);
-        conn.close();
+        received = yield* peer.readAll();
+        peer.close();
         listener.close();
-      }, 50);
-      await t.run();
+      };
+      await runWith(t, read());
       assertEquals(writables, shortWrites);
       assertEquals(sha256(received), sha256(bytes));
     },
@@ -124,7 +128,7 @@ export const data: Behaviours = (behaviour) => {
         received.add(data);
         if (received.length % 7 === 0) {
           socket.pause();
-          queueMicrotask(() => socket.resume());
+          soon(t, () => socket.resume());
         }
         if (received.length === rounds * bytes.length) socket.end();
       },
@@ -195,15 +199,15 @@ export const data: Behaviours = (behaviour) => {
         socket.end();
       },
     }));
-    const conn = await t.dial(listener);
-    t.loop.createTimer().set(async () => {
-      const received = await readAll(conn);
+    const read = function* () {
+      const peer = yield* dialPeer(t, listener);
+      const received = yield* peer.readAll();
       assertEquals(received.length, 20_000);
       for (let i = 0; i < received.length; i++) assertEquals(received[i], Math.floor(i / 1000));
-      conn.close();
+      peer.close();
       listener.close();
-    }, 1);
-    await t.run();
+    };
+    await runWith(t, read());
   });
 
   behaviour("pause() holds data and the end back until resume()", async (t) => {
@@ -216,7 +220,7 @@ export const data: Behaviours = (behaviour) => {
         t.loop.createTimer().set(() => {
           events.push("resume");
           socket.resume();
-          assertEquals(received, [], "resume() delivered from inside the call");
+          assertEquals(received.length, 0, "resume() delivered from inside the call");
         }, 60);
       },
       onData(socket, data) {
@@ -233,11 +237,14 @@ export const data: Behaviours = (behaviour) => {
         listener.close();
       },
     }));
-    const conn = await t.dial(listener);
-    const sent = writeAll(conn, bytes).then(() => conn.closeWrite());
-    await t.run();
-    await sent;
-    conn.close();
+    const send = function* () {
+      const peer = yield* dialPeer(t, listener);
+      yield* peer.send(bytes);
+      yield* peer.end();
+      yield* peer.readAll(); // nothing, until the server closes
+      peer.close();
+    };
+    await runWith(t, send());
     assertEquals(events, ["resume", "data", "end"]);
     assertEquals(sha256(concat(received)), sha256(bytes));
   });

@@ -4,6 +4,7 @@ import { CloseCode, type Handlers, type ListenSocket, type Socket } from "@usock
 import { Flood } from "../support/flood.ts";
 import { after, openPairs } from "../support/pairs.ts";
 import { resettingPeer } from "../support/peers.ts";
+import { runWith, Signal } from "../support/scripts.ts";
 import { concat, pattern, Sender, sha256 } from "../support/streams.ts";
 import type { Behaviours } from "./fixture.ts";
 
@@ -209,14 +210,14 @@ export const regressions: Behaviours = (behaviour) => {
     const codes: number[] = [];
     let isOpen = false;
     const accepted: number[] = [];
-    const paused = Promise.withResolvers<void>();
+    const paused = new Signal(t);
     const listener = t.listen(t.server({
       onData(socket) {
         if (isOpen) return fail("onData while paused");
         isOpen = true;
         socket.pause(); // until the database has answered, say
         if (t.transport.isUnix) socket.write("go"); // what makes a unix peer reset
-        paused.resolve();
+        paused.fire();
         const answer = () => {
           accepted.push(socket.write("answer"));
           if (accepted.length === 1) after(t, 30, answer);
@@ -228,14 +229,14 @@ export const regressions: Behaviours = (behaviour) => {
       onEnd: () => fail("onEnd behind a RST"),
       onClose: (_socket, code) => void codes.push(code),
     }));
-    const peer = async () => {
-      const resetting = await resettingPeer(t, listener);
-      await resetting.send(pattern(10));
-      await paused.promise;
+    const peer = function* () {
+      const resetting = yield* resettingPeer(t, listener);
+      yield* resetting.send(pattern(10));
+      yield* paused.wait();
       listener.close();
-      await resetting.reset();
+      yield* resetting.reset();
     };
-    await Promise.all([t.run(), peer()]);
+    await runWith(t, peer());
     assertEquals([accepted.length, codes], [2, [CloseCode.Reset]]);
   });
 

@@ -3,8 +3,9 @@ import { assertEquals, assertInstanceOf, assertNotEquals, fail } from "@std/asse
 import { CloseCode, type Handlers, type Socket } from "@usockets/usockets";
 import { Flood } from "../support/flood.ts";
 import { after, openPairs } from "../support/pairs.ts";
-import { type ResettingPeer, resettingPeer } from "../support/peers.ts";
-import { concat, pattern, readAll, sha256 } from "../support/streams.ts";
+import { dialPeer, type ResettingPeer, resettingPeer } from "../support/peers.ts";
+import { runWith, type Script, Signal } from "../support/scripts.ts";
+import { concat, pattern, sha256 } from "../support/streams.ts";
 import type { Behaviours, Fixture } from "./fixture.ts";
 
 /** Keeps what a server saw of one connection. */
@@ -27,9 +28,9 @@ class Witness implements Handlers {
 async function serveReset(
   t: Fixture,
   handlers: Handlers,
-  act: (peer: ResettingPeer, socket: Socket) => Promise<void>,
+  act: (peer: ResettingPeer, socket: Socket) => Script,
 ): Promise<void> {
-  const opened = Promise.withResolvers<Socket>();
+  const opened = new Signal<Socket>(t);
   const landing = t.transport.isTls ? "onHandshake" : "onOpen";
   const listener = t.listen(t.server<unknown>({
     ...handlers,
@@ -37,23 +38,23 @@ async function serveReset(
       // A unix peer needs input to leave unread; elsewhere no write of ours should meet the RST.
       if (t.transport.isUnix) socket.write("go");
       listener.close();
-      opened.resolve(socket);
+      opened.fire(socket);
     },
   }));
-  const peer = async () => {
-    const resetting = await resettingPeer(t, listener);
-    await act(resetting, await opened.promise);
+  const peer = function* () {
+    const resetting = yield* resettingPeer(t, listener);
+    yield* act(resetting, yield* opened.wait());
   };
-  await Promise.all([t.run(), peer()]);
+  await runWith(t, peer());
 }
 
 export const resets: Behaviours = (behaviour) => {
   behaviour("bytes received before a RST are delivered, then onClose(Reset)", async (t) => {
     const bytes = pattern(3000);
     const witness = new Witness();
-    await serveReset(t, { ...witness }, async (peer) => {
-      await peer.send(bytes);
-      await peer.reset();
+    await serveReset(t, { ...witness }, function* (peer) {
+      yield* peer.send(bytes);
+      yield* peer.reset();
     });
     assertEquals(witness.events, ["data", `close ${CloseCode.Reset}`]);
     assertEquals(sha256(concat(witness.received)), sha256(bytes));
@@ -85,10 +86,10 @@ export const resets: Behaviours = (behaviour) => {
           if (isPaused) fail("onClose while paused");
           witness.onClose(socket, code, reason);
         },
-      }, async (peer, socket) => {
+      }, function* (peer, socket) {
         if (moment === "while it reads") pause(socket);
-        await peer.send(bytes);
-        await peer.reset();
+        yield* peer.send(bytes);
+        yield* peer.reset();
         after(t, 30, () => {
           isPaused = false;
           socket.resume();
@@ -102,9 +103,9 @@ export const resets: Behaviours = (behaviour) => {
 
   behaviour("a RST without a byte before it waits for resume() too", async (t) => {
     const witness = new Witness();
-    await serveReset(t, { ...witness }, async (peer, socket) => {
+    await serveReset(t, { ...witness }, function* (peer, socket) {
       socket.pause();
-      await peer.reset();
+      yield* peer.reset();
       after(t, 30, () => {
         assertEquals([socket.isClosed, witness.events], [false, []]);
         socket.resume();
@@ -116,16 +117,14 @@ export const resets: Behaviours = (behaviour) => {
   behaviour("a RST of a paused socket with onWritable owed closes it at once", async (t) => {
     const flood = new Flood();
     const witness = new Witness();
-    const stuck = Promise.withResolvers<void>();
     await serveReset(t, {
       ...witness,
       onWritable: (socket) => flood.pump(socket),
-    }, async (peer, socket) => {
+    }, function* (peer, socket) {
       socket.pause(); // for good
       flood.pump(socket);
-      flood.whenStuck(t, () => stuck.resolve());
-      await stuck.promise;
-      await peer.reset();
+      yield (go) => flood.whenStuck(t, go);
+      yield* peer.reset();
     });
     assertEquals(witness.events, [`close ${CloseCode.Reset}`]);
   });
@@ -133,10 +132,10 @@ export const resets: Behaviours = (behaviour) => {
   behaviour("a write that finds the connection dead is Reset, never onEnd", async (t) => {
     const witness = new Witness();
     const bytes = pattern(3000);
-    await serveReset(t, { ...witness }, async (peer, socket) => {
+    await serveReset(t, { ...witness }, function* (peer, socket) {
       socket.pause();
-      await peer.send(bytes);
-      await peer.reset();
+      yield* peer.send(bytes);
+      yield* peer.reset();
       // The write takes the error off the connection: a read finds a clean end behind the bytes.
       after(t, 10, () => {
         socket.write("into the void");
@@ -150,9 +149,9 @@ export const resets: Behaviours = (behaviour) => {
   behaviour("a refused write of a paused socket whose connection is dead closes it", async (t) => {
     const witness = new Witness();
     let refused = -1;
-    await serveReset(t, { ...witness }, async (peer, socket) => {
+    await serveReset(t, { ...witness }, function* (peer, socket) {
       socket.pause(); // for good: the onWritable that would resume it can never come
-      await peer.reset();
+      yield* peer.reset();
       after(t, 10, () => {
         socket.write("into the void"); // may be accepted, and then find the RST
         after(t, 30, () => void (refused = socket.write("more")));
@@ -172,10 +171,10 @@ export const resets: Behaviours = (behaviour) => {
         const busyUntil = performance.now() + 12; // longer than the sweep's interval
         while (performance.now() < busyUntil);
       },
-    }, async (peer, socket) => {
+    }, function* (peer, socket) {
       socket.pause();
-      await peer.send(bytes);
-      await peer.reset();
+      yield* peer.send(bytes);
+      yield* peer.reset();
       after(t, 10, () => {
         socket.write("into the void");
         after(t, 30, () => socket.resume());
@@ -218,22 +217,22 @@ export const resets: Behaviours = (behaviour) => {
         ends++;
         socket.close();
       },
-      onClose: (_socket, code) => void codes.push(code),
+      onClose(_socket, code) {
+        if (codes.push(code) === rounds) listener.close();
+      },
     }));
-    const dial = async () => {
+    const dial = function* () {
       for (let round = 0; round < rounds; round++) {
-        const conn = await t.dial(listener);
-        if (t.transport.isTls) await (conn as Deno.TlsConn).handshake();
-        if (round % 2 === 0) await conn.write(pattern(100));
+        const peer = yield* dialPeer(t, listener);
+        if (round % 2 === 0) yield* peer.send(pattern(100));
         if (round % 4 < 2) {
-          await conn.closeWrite();
-          await readAll(conn);
+          yield* peer.end();
+          yield* peer.readAll();
         }
-        conn.close();
+        peer.close();
       }
-      listener.close();
     };
-    await Promise.all([t.run(), dial()]);
+    await runWith(t, dial());
     assertEquals([ends, bytes, codes], [rounds, 1000, Array(rounds).fill(0)]);
   });
 

@@ -52,27 +52,6 @@ const blockingSkips: readonly Skip[] = [
       "writes outside of handlers go out too",
     ],
   },
-  {
-    reason: "the peer is Deno's own, which stands still while the loop blocks the thread",
-    tests: [
-      "a FIN is never taken for a RST",
-      "a RST of a paused socket with onWritable owed closes it at once",
-      "a RST of a socket paused in its onData waits for resume()",
-      "a RST of a socket paused while it reads waits for resume()",
-      "a RST without a byte before it is onClose(Reset)",
-      "a RST without a byte before it waits for resume() too",
-      "a refused write of a paused socket whose connection is dead closes it",
-      "a write that finds the connection dead is Reset, never onEnd",
-      "all bytes before a RST reach a slow reader, though a write found it",
-      "bytes received before a RST are delivered, then onClose(Reset)",
-      "close() right behind accepted writes loses none of them",
-      "a short write is followed by exactly one onWritable, and no byte is lost",
-      "pause() holds data and the end back until resume()",
-      "what a handler wrote may be overwritten at once",
-      "a write() behind a latched error on a paused socket ends in onClose",
-      "64 MiB echoed through a reader that pauses all the time arrive intact",
-    ],
-  },
 ];
 
 /** Behaviours of unix paths: nothing to see with ports. */

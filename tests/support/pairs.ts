@@ -52,6 +52,12 @@ export function after(t: Fixture, ms: number, callback: () => void): void {
   t.loop.createTimer().set(callback, ms);
 }
 
+/** Calls back behind the handler at hand: no microtask runs while the loop blocks the thread. */
+export function soon(t: Fixture, callback: () => void): void {
+  if (t.transport.isBlocking) after(t, 1, callback);
+  else queueMicrotask(callback);
+}
+
 /** Calls back in so many milliseconds, if something else keeps the loop running until then. */
 export function afterFallthrough(t: Fixture, ms: number, callback: () => void): void {
   t.loop.createTimer({ fallthrough: true }).set(callback, ms);

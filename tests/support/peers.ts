@@ -1,58 +1,80 @@
-/** Peers that end connections in ways which Deno's own Conn cannot, and a relay for TLS ones. */
+/**
+ * Peers that are no sockets of ours, driven by scripts: Deno's own, some that end in ways which
+ * those cannot, and a relay for TLS ones.
+ */
 import net from "node:net";
 import type { ListenSocket } from "@usockets/usockets";
-import { writeAll } from "./streams.ts";
+import type { Fixture } from "../conformance/fixture.ts";
+import { RawPeer } from "./raw_peer.ts";
+import { type Script, settled } from "./scripts.ts";
+import { readAll, writeAll } from "./streams.ts";
+
+/** A peer that is no socket of ours. */
+export interface Peer {
+  /** Done when all bytes are on their way. */
+  send(bytes: Uint8Array): Script;
+  /** Everything that comes until the other's end. */
+  readAll(): Script<Uint8Array>;
+  /** Ends its own stream, and can still read. */
+  end(): Script;
+  close(): void;
+}
 
 /** A peer that sends bytes, then a RST with no FIN before it. */
 export interface ResettingPeer {
-  /** Resolves when the bytes are on their way. */
-  send(bytes: Uint8Array): Promise<void>;
-  /** Resolves when the RST is sent. */
-  reset(): Promise<void>;
+  /** Done when the bytes are on their way. */
+  send(bytes: Uint8Array): Script;
+  /** Done when the RST is sent. */
+  reset(): Script;
 }
 
-/** What a peer needs to know of a test. */
-interface World {
-  readonly transport: { readonly isTls: boolean; readonly isUnix: boolean };
-  readonly clientTls: { readonly ca?: string } | undefined;
+/** Connects a peer with the combination's transport; TLS is agreed on when it returns. */
+export function* dialPeer(t: Fixture, listener: ListenSocket): Script<Peer> {
+  if (t.transport.isBlocking) return RawPeer.connect(t, listener);
+  const conn = yield* settled(t.dial(listener));
+  if (t.transport.isTls) yield* settled((conn as Deno.TlsConn).handshake());
+  return {
+    send: (bytes) => settled(writeAll(conn, bytes)),
+    readAll: () => settled(readAll(conn)),
+    end: () => settled(conn.closeWrite()),
+    close: () => conn.close(),
+  };
 }
 
 /**
  * Connects a peer that will reset. On unix sockets the server must write two bytes or more: those
  * reset when they close with input unread, so this one reads the first byte only.
  */
-export async function resettingPeer(
-  { transport, clientTls }: World,
-  listener: ListenSocket,
-): Promise<ResettingPeer> {
-  if (transport.isUnix) {
-    const conn = await Deno.connect({ transport: "unix", path: listener.host });
+export function* resettingPeer(t: Fixture, listener: ListenSocket): Script<ResettingPeer> {
+  if (t.transport.isBlocking) return RawPeer.connect(t, listener);
+  if (t.transport.isUnix) {
+    const conn = yield* settled(Deno.connect({ transport: "unix", path: listener.host }));
     return {
-      send: (bytes) => writeAll(conn, bytes),
-      async reset() {
-        await conn.read(new Uint8Array(1));
+      send: (bytes) => settled(writeAll(conn, bytes)),
+      *reset() {
+        yield* settled(conn.read(new Uint8Array(1)));
         conn.close();
       },
     };
   }
-  if (!transport.isTls) {
-    const socket = await connectTcp(listener.port);
+  if (!t.transport.isTls) {
+    const socket = yield* settled(connectTcp(listener.port));
     return {
-      send: (bytes) => new Promise((resolve) => socket.write(bytes, () => resolve())),
-      reset: () => destroyed(socket, () => socket.resetAndDestroy()),
+      send: (bytes) =>
+        settled(new Promise<void>((resolve) => socket.write(bytes, () => resolve()))),
+      reset: () => settled(destroyed(socket, () => socket.resetAndDestroy())),
     };
   }
-  const relay = await Relay.start(listener.port, true);
-  const conn = await Deno.connect({ hostname: "127.0.0.1", port: relay.port });
-  const tlsConn = await Deno.startTls(conn, {
-    hostname: "localhost",
-    caCerts: [clientTls!.ca!],
-  });
+  const relay = yield* settled(Relay.start(listener.port, true));
+  const conn = yield* settled(Deno.connect({ hostname: "127.0.0.1", port: relay.port }));
+  const tlsConn = yield* settled(
+    Deno.startTls(conn, { hostname: "localhost", caCerts: [t.clientTls!.ca!] }),
+  );
   return {
-    send: (bytes) => writeAll(tlsConn, bytes),
-    async reset() {
-      await tlsConn.closeWrite(); // the relay makes a RST of it
-      await relay.finished;
+    send: (bytes) => settled(writeAll(tlsConn, bytes)),
+    *reset() {
+      yield* settled(tlsConn.closeWrite()); // the relay makes a RST of it
+      yield* settled(relay.finished);
       tlsConn.close();
     },
   };
