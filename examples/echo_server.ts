@@ -1,31 +1,32 @@
 /**
  * An echo server: whatever comes goes back, and a slow reader loses nothing.
  *
- * deno run --allow-net --allow-read examples/echo_server.ts --help
+ * deno run --allow-net --allow-read --allow-ffi examples/echo_server.ts --help
  *
  * @module
  */
 import type { ListenSocket, Loop, Socket } from "@usockets/usockets";
-import { parseServerFlags, runMain, serve, type ServerFlags } from "./support/server.ts";
+import type { ListenFlags } from "./support/flags.ts";
+import { runServer, type ServerProgram } from "./support/server.ts";
 
 /** A connection that is silent for so long is closed. */
 const IDLE_SECONDS = 30;
 
-/** What is still to be echoed; the socket is paused while there is any. */
-interface Connection {
+/** What is still to be echoed, while there is anything: then the socket is paused. */
+interface Echo {
   rest: Uint8Array;
-  isDraining: boolean;
+  isLast: boolean;
 }
 
 /** Listens with the server's context on the given loop. */
 export function echoServer(
   loop: Loop,
-  flags: ServerFlags,
+  { host, port, tls, reusePort }: ListenFlags,
 ): { listener: ListenSocket; drain: () => void } {
-  const sockets = new Set<Socket<Connection>>();
+  const sockets = new Set<Socket<Echo | null>>();
   const context = loop.createContext({
-    tls: flags.tls,
-    socketExt: (): Connection => ({ rest: new Uint8Array(0), isDraining: false }),
+    tls,
+    socketExt: (): Echo | null => null,
     onOpen(socket) {
       sockets.add(socket);
       socket.timeout(IDLE_SECONDS);
@@ -34,16 +35,17 @@ export function echoServer(
       socket.timeout(IDLE_SECONDS);
       const written = socket.write(data);
       if (written < data.length) {
-        socket.ext.rest = data.slice(written);
+        socket.ext = { rest: data.slice(written), isLast: false };
         socket.pause();
       }
     },
     onWritable(socket) {
-      const { ext } = socket;
+      const echo = socket.ext!;
       socket.timeout(IDLE_SECONDS);
-      ext.rest = ext.rest.subarray(socket.write(ext.rest));
-      if (ext.rest.length > 0) return;
-      if (ext.isDraining) socket.end();
+      echo.rest = echo.rest.subarray(socket.write(echo.rest));
+      if (echo.rest.length > 0) return;
+      socket.ext = null;
+      if (echo.isLast) socket.end();
       else socket.resume();
     },
     onEnd: (socket) => socket.end(), // nothing is left to echo: while there is, the socket is paused
@@ -52,16 +54,18 @@ export function echoServer(
   });
   const drain = () => {
     for (const socket of sockets) {
-      if (socket.ext.rest.length === 0) socket.end();
-      else socket.ext.isDraining = true;
+      if (socket.ext === null) socket.end();
+      else socket.ext.isLast = true;
     }
   };
-  return { listener: context.listen({ host: flags.host, port: flags.port }), drain };
+  return { listener: context.listen({ host, port, reusePort }), drain };
 }
 
-if (import.meta.main) {
-  await runMain(async () => {
-    const flags = parseServerFlags(Deno.args, "An echo server: whatever comes goes back.");
-    if (flags !== null) await serve(flags, "tcp", echoServer);
-  });
-}
+/** What {@linkcode runServer} and its Workers run. */
+export const program: ServerProgram = {
+  about: "An echo server: whatever comes goes back.",
+  scheme: "tcp",
+  listen: echoServer,
+};
+
+if (import.meta.main) await runServer(import.meta.url, program);

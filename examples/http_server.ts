@@ -2,13 +2,14 @@
  * A small, correct HTTP/1.1 keep-alive server: pipelined and split requests, bodies, HEAD, 400 for
  * garbage, 431 for oversized heads, a 30 s idle timeout, and backpressure.
  *
- * deno run --allow-net --allow-read examples/http_server.ts --help
+ * deno run --allow-net --allow-read --allow-ffi examples/http_server.ts --help
  *
  * @module
  */
 import type { ListenSocket, Loop, Socket } from "@usockets/usockets";
+import type { ListenFlags } from "./support/flags.ts";
 import { CONTINUE, HttpRequestParser, REQUEST } from "./support/http_request.ts";
-import { parseServerFlags, runMain, serve, type ServerFlags } from "./support/server.ts";
+import { runServer, type ServerProgram } from "./support/server.ts";
 
 /** A connection that sends nothing for so long is closed. */
 const IDLE_SECONDS = 30;
@@ -24,8 +25,9 @@ const REASONS: Record<number, string> = {
   505: "HTTP Version Not Supported",
 };
 
-/** What each connection keeps between events. */
-interface Connection {
+/** What a connection keeps that is in the middle of something. */
+interface Exchange {
+  /** Of the request that came in part. */
   readonly parser: HttpRequestParser;
   /** The rest of an answer that found no room, and the input behind its request. */
   unsent: Uint8Array | null;
@@ -34,91 +36,99 @@ interface Connection {
   isLast: boolean;
 }
 
+/** A connection. Between requests it keeps nothing: there may be very many of them. */
+type Connection = Socket<Exchange | null>;
+
+/** Parses what comes whole, as most requests do, on all connections; none has left its traces. */
+let sharedParser = new HttpRequestParser();
+
 /** Listens with the server's context on the given loop. */
 export function httpServer(
   loop: Loop,
-  flags: ServerFlags,
+  { host, port, tls, reusePort }: ListenFlags,
 ): { listener: ListenSocket; drain: () => void } {
-  const sockets = new Set<Socket<Connection>>();
-  let isDraining = false;
+  const connections = new Set<Connection>();
   const context = loop.createContext({
-    tls: flags.tls,
-    socketExt: (): Connection => ({
-      parser: new HttpRequestParser(),
-      unsent: null,
-      unparsed: null,
-      isLast: false,
-    }),
+    tls,
+    socketExt: (): Exchange | null => null,
     onOpen(socket) {
-      sockets.add(socket);
+      connections.add(socket);
       socket.timeout(IDLE_SECONDS);
     },
     onData(socket, data) {
       socket.timeout(IDLE_SECONDS);
-      answerAll(socket, data, isDraining);
+      answerAll(socket, data);
     },
     onWritable(socket) {
-      const { ext } = socket;
+      const exchange = socket.ext!;
       socket.timeout(IDLE_SECONDS);
-      if (!send(socket, ext.unsent!)) return;
-      const { unparsed } = ext;
-      ext.unsent = ext.unparsed = null;
-      if (ext.isLast) return socket.end();
-      if (unparsed === null || answerAll(socket, unparsed, isDraining)) socket.resume();
+      if (!send(socket, exchange.unsent!)) return;
+      const { unparsed } = exchange;
+      exchange.unsent = exchange.unparsed = null;
+      if (exchange.isLast) return socket.end();
+      if (unparsed === null || answerAll(socket, unparsed)) socket.resume();
     },
     // Every request is answered by now: while an answer is unsent the socket is paused, and the end
     // held back.
     onEnd: (socket) => socket.end(),
     onTimeout: (socket) => socket.end(),
-    onClose: (socket) => void sockets.delete(socket),
+    onClose: (socket) => void connections.delete(socket),
   });
   const drain = () => {
-    isDraining = true;
-    for (const socket of sockets) {
-      if (socket.ext.unsent === null) socket.end();
+    for (const socket of connections) {
+      if (socket.ext === null || socket.ext.unsent === null) socket.end();
       else socket.ext.isLast = true;
     }
   };
-  return { listener: context.listen({ host: flags.host, port: flags.port }), drain };
+  return { listener: context.listen({ host, port, reusePort }), drain };
 }
 
 /**
  * Answers every request in the data. Returns false when the socket has no room for more, or has
  * ended.
  */
-function answerAll(socket: Socket<Connection>, data: Uint8Array, isDraining: boolean): boolean {
-  const { ext } = socket;
-  const { parser } = ext;
+function answerAll(socket: Connection, data: Uint8Array): boolean {
+  const parser = socket.ext === null ? sharedParser : socket.ext.parser;
   let event = parser.parse(data);
   while (event === REQUEST || event === CONTINUE) {
-    if (event === REQUEST && (isDraining || !parser.keepAlive)) {
-      ext.isLast = true;
-      return send(socket, lastAnswer(parser)) && end(socket);
-    }
-    const answer = event === CONTINUE ? CONTINUE_ANSWER : answerFor(parser);
-    if (!send(socket, answer)) {
-      if (parser.offset < data.length) ext.unparsed = data.slice(parser.offset);
+    if (event === REQUEST && !parser.keepAlive) return sendLast(socket, lastAnswer(parser));
+    if (!send(socket, event === REQUEST ? answerFor(parser) : CONTINUE_ANSWER)) {
+      if (parser.offset < data.length) exchangeOf(socket).unparsed = data.slice(parser.offset);
       return false;
     }
-    if (parser.offset === data.length && event === REQUEST) return true;
+    if (event === REQUEST && parser.offset === data.length) {
+      socket.ext = null; // all is said and done
+      return true;
+    }
     event = parser.parse(data, parser.offset);
   }
-  if (event < 400) return true; // the rest of a request is still to come
-  ext.isLast = true;
-  return send(socket, errorAnswer(event)) && end(socket);
+  // The parser is in the middle of a request, or has given up: this connection's own from now on.
+  exchangeOf(socket);
+  return event < 400 || sendLast(socket, errorAnswer(event));
+}
+
+/** What the connection keeps from here on: the parser among it, and the others share a new one. */
+function exchangeOf(socket: Connection): Exchange {
+  if (socket.ext === null) {
+    socket.ext = { parser: sharedParser, unsent: null, unparsed: null, isLast: false };
+    sharedParser = new HttpRequestParser();
+  }
+  return socket.ext;
 }
 
 /** Sends, or keeps what finds no room and stops reading until onWritable. */
-function send(socket: Socket<Connection>, bytes: Uint8Array): boolean {
+function send(socket: Connection, bytes: Uint8Array): boolean {
   const written = socket.write(bytes);
   if (written === bytes.length) return true;
-  socket.ext.unsent = bytes.subarray(written);
+  exchangeOf(socket).unsent = bytes.subarray(written);
   socket.pause();
   return false;
 }
 
-function end(socket: Socket<Connection>): false {
-  socket.end();
+/** Sends, and ends the connection behind that. */
+function sendLast(socket: Connection, bytes: Uint8Array): false {
+  if (send(socket, bytes)) socket.end();
+  else exchangeOf(socket).isLast = true;
   return false;
 }
 
@@ -177,9 +187,11 @@ const NOT_FOUND = {
 const NOT_ALLOWED = answers("405 Method Not Allowed\r\nAllow: GET, HEAD", "Method Not Allowed\n");
 const CONTINUE_ANSWER = bytes("HTTP/1.1 100 Continue\r\n\r\n");
 
-if (import.meta.main) {
-  await runMain(async () => {
-    const flags = parseServerFlags(Deno.args, "A small HTTP/1.1 server: GET / says hello.");
-    if (flags !== null) await serve(flags, "http", httpServer);
-  });
-}
+/** What {@linkcode runServer} and its Workers run. */
+export const program: ServerProgram = {
+  about: "A small HTTP/1.1 server: GET / says hello.",
+  scheme: "http",
+  listen: httpServer,
+};
+
+if (import.meta.main) await runServer(import.meta.url, program);

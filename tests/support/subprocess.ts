@@ -27,9 +27,9 @@ export interface ProgramResult {
   stderr: string;
 }
 
-/** Runs a program, TypeScript as text, to its end. */
+/** Runs a program, TypeScript as text or the URL of a file, to its end. */
 export async function runProgram(
-  source: string,
+  source: string | URL,
   options: ProgramOptions = {},
 ): Promise<ProgramResult> {
   const child = spawn(source, options);
@@ -48,8 +48,9 @@ export class Program {
   readonly #lines: ReadableStreamDefaultReader<string>;
   readonly #watchdog: ReturnType<typeof setTimeout>;
   #rest = "";
+  #hasEnded = false;
 
-  constructor(source: string, options: ProgramOptions = {}) {
+  constructor(source: string | URL, options: ProgramOptions = {}) {
     this.#child = spawn(source, options, "inherit");
     this.#watchdog = setTimeout(() => this.#child.kill("SIGKILL"), HANG_MS);
     this.#lines = this.#child.stdout.pipeThrough(new TextDecoderStream()).getReader();
@@ -68,16 +69,23 @@ export class Program {
     return line;
   }
 
+  /** Sends it a signal. */
+  signal(name: Deno.Signal): void {
+    this.#child.kill(name);
+  }
+
   /** Waits until it ends by itself; its exit code. */
   async ended(): Promise<number> {
     const { code } = await this.#child.status;
+    this.#hasEnded = true;
     clearTimeout(this.#watchdog);
     await this.#lines.cancel();
     return code;
   }
 
-  /** Ends it. */
+  /** Ends it, unless it has ended. */
   async kill(): Promise<void> {
+    if (this.#hasEnded) return;
     clearTimeout(this.#watchdog);
     this.#child.kill("SIGKILL");
     await this.#lines.cancel();
@@ -86,22 +94,23 @@ export class Program {
 }
 
 function spawn(
-  source: string,
+  source: string | URL,
   { flags = ["--allow-all"], descriptors, args = [] }: ProgramOptions,
   stderr: "piped" | "inherit" = "piped",
 ): Deno.ChildProcess {
-  // data: URLs need no file, and importing one no permission.
-  const program = `data:application/typescript,${encodeURIComponent(source)}`;
+  // data: URLs need no file, and importing one no permission. A file has its import map.
+  const program = source instanceof URL
+    ? [source.href]
+    : ["--no-config", `data:application/typescript,${encodeURIComponent(source)}`];
   const command = [
     Deno.execPath(),
     "run",
     "--quiet",
     "--no-prompt",
-    "--no-config",
     "--no-lock",
     "--no-check",
     ...flags,
-    program,
+    ...program,
     ...args,
   ];
   const limited = descriptors === undefined
