@@ -19,8 +19,11 @@ import type { Libc } from "./libc.ts";
  * `struct epoll_event { uint32_t events; epoll_data_t data; }` in 32-bit words: packed on x86-64 (12
  * bytes, `data` at 4), aligned elsewhere (16 bytes, `data` at 8).
  */
-export const EVENT_WORDS = Deno.build.arch === "x86_64" ? 3 : 4;
-export const DATA_WORD = Deno.build.arch === "x86_64" ? 1 : 2;
+export function eventLayout(arch: string): { words: number; dataWord: number } {
+  return arch === "x86_64" ? { words: 3, dataWord: 1 } : { words: 4, dataWord: 2 };
+}
+
+const { words: EVENT_WORDS, dataWord: DATA_WORD } = eventLayout(Deno.build.arch);
 
 /** How many events one wait may bring. */
 const MAX_EVENTS = 1024;

@@ -20,7 +20,7 @@ import { check, closeCodeOf, isOutOfResources, setErrno, systemError } from "../
 import { type Libc, openLibc } from "../../ffi/libc.ts";
 import { ReceiveBuffer } from "../../ffi/receive_buffer.ts";
 import { resolveLiteral } from "../../ffi/resolve.ts";
-import { DATA_WORD, EVENT_WORDS } from "../../ffi/selector.ts";
+import { eventLayout } from "../../ffi/selector.ts";
 import { setTimerfd } from "../../ffi/timers.ts";
 import { nativeTest } from "../support/native.ts";
 
@@ -133,8 +133,8 @@ Deno.test("IPv6 addresses wear brackets in URLs", () => {
 // ---------------------------------------------------------------- struct epoll_event
 
 Deno.test("struct epoll_event is packed on x86-64 and aligned elsewhere", () => {
-  const expected = { x86_64: [3, 1], aarch64: [4, 2] }[Deno.build.arch];
-  assertEquals([EVENT_WORDS, DATA_WORD], expected);
+  assertEquals(eventLayout("x86_64"), { words: 3, dataWord: 1 });
+  assertEquals(eventLayout("aarch64"), { words: 4, dataWord: 2 });
 });
 
 // ---------------------------------------------------------------- errno
