@@ -15,7 +15,7 @@ import {
   type TlsOptions,
 } from "@usockets/usockets";
 import { testCertificates } from "../support/certificates.ts";
-import { countDescriptors } from "../support/descriptors.ts";
+import { settledDescriptors, steadyDescriptors } from "../support/descriptors.ts";
 import type { Transport } from "./transports.ts";
 
 /** How long a test may take before it counts as hanging, in milliseconds. */
@@ -163,9 +163,8 @@ export function conformance(transport: Transport, title: string, behaviours: Beh
       }
       it(name, async () => {
         const certificates = await testCertificates();
-        await (warmUp ??= startWorker());
         const directory = Deno.makeTempDirSync();
-        const before = countDescriptors();
+        const before = await steadyDescriptors();
         let left = 0;
         const fixture = new Fixture(transport, directory, certificates, options);
         try {
@@ -180,36 +179,6 @@ export function conformance(transport: Transport, title: string, behaviours: Beh
       });
     });
   });
-}
-
-/**
- * The first Worker of a process leaves descriptors of Deno's open for good: it must not run inside
- * a test.
- */
-async function startWorker(): Promise<void> {
-  const worker = new Worker("data:text/javascript,postMessage(0)", { type: "module" });
-  await new Promise((resolve) => worker.onmessage = resolve);
-  worker.terminate();
-  for (let stableTurns = 0, last = -1; stableTurns < 20; stableTurns++) {
-    const count = countDescriptors();
-    if (count !== last) stableTurns = 0;
-    last = count;
-    // no event tells when the Worker's thread has ended
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
-}
-
-let warmUp: Promise<void> | undefined;
-
-/**
- * Deno closes some descriptors a turn or two after the Conn: waits for the count, but not for ever.
- */
-async function settledDescriptors(expected: number): Promise<number> {
-  for (let turn = 0; turn < 200 && countDescriptors() > expected; turn++) {
-    // no event tells when Deno's runtime has let go of a descriptor
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
-  return countDescriptors();
 }
 
 /** Wraps handlers so that each socket opens once, closes once, and has no event before or after. */

@@ -3,7 +3,7 @@ import { assertEquals } from "@std/assert";
 import type { Loop } from "@usockets/usockets";
 import { AF_UNIX, SOCK_STREAM } from "../../ffi/constants.ts";
 import { openLibc } from "../../ffi/libc.ts";
-import { countDescriptors } from "./descriptors.ts";
+import { settledDescriptors, steadyDescriptors } from "./descriptors.ts";
 
 /** Why tests of the epoll backend are skipped elsewhere. */
 export const isLinux: boolean = Deno.build.os === "linux";
@@ -32,10 +32,9 @@ export function nativeTest(name: string, test: () => void | Promise<void>): void
   if (!isLinux) return Deno.test.ignore(`${name} (the epoll backend needs Linux)`, () => {});
   openLibc(); // stays open for the process's life: it must not open inside a test
   Deno.test(name, async () => {
-    await (warmUp ??= startWorker());
-    const before = countDescriptors();
+    const before = await steadyDescriptors();
     await test();
-    assertEquals(await settled(before) - before, 0, "descriptors were left open");
+    assertEquals(await settledDescriptors(before) - before, 0, "descriptors were left open");
   });
 }
 
@@ -91,29 +90,4 @@ export function optionOf(fd: unknown, level: number, name: number): number {
     .getsockopt(fd as number, level, name, bytes, new Uint8Array(length.buffer));
   assertEquals(result, 0);
   return value[0];
-}
-
-let warmUp: Promise<void> | undefined;
-
-/** The first Worker of a process leaves descriptors of Deno's open for good. */
-async function startWorker(): Promise<void> {
-  const worker = new Worker("data:text/javascript,postMessage(0)", { type: "module" });
-  await new Promise((resolve) => worker.onmessage = resolve);
-  worker.terminate();
-  for (let stableTurns = 0, last = -1; stableTurns < 20; stableTurns++) {
-    const count = countDescriptors();
-    if (count !== last) stableTurns = 0;
-    last = count;
-    // no event tells when the Worker's thread has ended
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
-}
-
-/** Deno closes some descriptors a turn or two later: waits for the count, but not for ever. */
-async function settled(expected: number): Promise<number> {
-  for (let turn = 0; turn < 200 && countDescriptors() > expected; turn++) {
-    // no event tells when Deno's runtime has let go of a descriptor
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
-  return countDescriptors();
 }
