@@ -124,6 +124,8 @@ class Thread {
       this.#drop(backend);
       this.#hasChanged = true;
       gone();
+      // At once: who freed the last loop of a Worker may end it next.
+      if (this.#backends.length === 0) this.#closeTick();
     }
   }
 
@@ -174,23 +176,27 @@ class Thread {
       await this.#sleep(root, libc);
       this.#retire();
     }
-    this.#stop(libc);
+    this.#stop();
   }
 
-  #stop(libc: Libc): void {
+  #stop(): void {
     this.#hub?.selector.close();
     this.#hub = null;
-    this.#ledger!.close(libc, this.#tick);
+    this.#closeTick();
+    this.#isDriving = false;
+  }
+
+  #closeTick(): void {
+    if (this.#tick !== -1) this.#ledger!.close(this.#libc!, this.#tick);
     this.#ledger = null;
     this.#tick = -1;
-    this.#isDriving = false;
   }
 
   /** Nothing of ours throws but for what the system refuses, such as memory for one more event. */
   #failed(error: unknown): void {
     const backends = this.#backends;
     this.#backends = [];
-    this.#stop(this.#libc!);
+    this.#stop();
     for (const backend of backends) backend.fail(error);
   }
 
@@ -229,8 +235,8 @@ class Thread {
       this.#isTurnDue = false;
       this.#retire();
     }
+    if (root.isFreed) return; // and with it the tick
     setTimerfd(libc, this.#tick, 0, 0);
-    if (root.isFreed) return;
     selector.remove(this.#tick, this.#onTick);
     if (this.#reactor !== -1) selector.remove(this.#reactor, this.#onReactor);
   }
