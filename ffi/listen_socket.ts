@@ -58,7 +58,6 @@ export class EpollListenSocket extends ListenSocket implements Watched {
     try {
       this.#watch(true);
     } catch (error) { // the system's limit of watched descriptors
-      this.#isWatching = false;
       this.close();
       throw error;
     }
@@ -83,7 +82,7 @@ export class EpollListenSocket extends ListenSocket implements Watched {
   }
 
   protected override acceptMore(): void {
-    if (!this.#isBackingOff) this.#watch(true);
+    if (!this.#isBackingOff) this.#watchAgain();
   }
 
   protected override stop(): void {
@@ -139,6 +138,10 @@ export class EpollListenSocket extends ListenSocket implements Watched {
     if (this.#exhaustedAt === 0) this.#exhaustedAt = now;
     if (isExhausted && now - this.#exhaustedAt >= PATIENCE_MS) this.#turnAway();
     this.#watch(false);
+    this.#tryLater(now);
+  }
+
+  #tryLater(now: number): void {
     this.#isBackingOff = true;
     this.#backOff.due = now + this.#backOffMs;
     this.#backOffMs = Math.min(this.#backOffMs * 2, BACK_OFF_MS_MAX);
@@ -147,7 +150,15 @@ export class EpollListenSocket extends ListenSocket implements Watched {
 
   #acceptAgain(): void {
     this.#isBackingOff = false;
-    if (!this.isFull) this.#watch(true);
+    if (!this.isFull) this.#watchAgain();
+  }
+
+  #watchAgain(): void {
+    try {
+      this.#watch(true);
+    } catch { // the system's limit of watched descriptors
+      this.#tryLater(performance.now());
+    }
   }
 
   /** Resets those who wait: they can go elsewhere, where otherwise they would hang. */
@@ -164,9 +175,9 @@ export class EpollListenSocket extends ListenSocket implements Watched {
 
   #watch(watch: boolean): void {
     if (watch === this.#isWatching) return;
-    this.#isWatching = watch;
     const { selector } = this.#backend;
     if (watch) selector.add(this.#listening.fd, this, EPOLLIN);
     else selector.remove(this.#listening.fd, this);
+    this.#isWatching = watch;
   }
 }

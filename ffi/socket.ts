@@ -71,6 +71,8 @@ export class EpollSocket<S = unknown, C = unknown> extends Socket<S, C>
   #opening: Opening | null = null;
   /** Of a write that failed, until the next iteration delivers it; 0 for none. */
   #writeErrno = 0;
+  /** Why it cannot be watched any more, until the next iteration closes it; null for none. */
+  #watchError: unknown = null;
   /** Bytes were sent with `more` and nothing since. */
   #isCorked = false;
 
@@ -178,7 +180,7 @@ export class EpollSocket<S = unknown, C = unknown> extends Socket<S, C>
   open(): void {
     this.#opening = null;
     try {
-      this.#watch(this.#wanted()); // before onOpen: a handler that pauses takes it out again
+      this.#register(this.#wanted()); // before onOpen: a handler that pauses takes it out again
     } catch (error) { // the system's limit of watched descriptors
       if ((this.flags & CLIENT) !== 0) dispatch.connectFailed(this as Socket, toError(error));
       else this.terminate(CloseCode.System, error);
@@ -199,6 +201,7 @@ export class EpollSocket<S = unknown, C = unknown> extends Socket<S, C>
   deliver(): void {
     if ((this.flags & CLOSED) !== 0) return;
     if ((this.flags & CONNECTING) !== 0) return this.open(); // adopted
+    if (this.#watchError !== null) return this.terminate(CloseCode.System, this.#watchError);
     const errno = this.#writeErrno;
     if (errno === 0) return;
     this.#writeErrno = 0;
@@ -237,6 +240,7 @@ export class EpollSocket<S = unknown, C = unknown> extends Socket<S, C>
         dispatch.received(this as Socket, buffer.view(count));
       } else if (count === 0) {
         if (buffer.isRestored()) continue;
+        if (this.#writeErrno !== 0) this.deliver(); // it took the error that this end stands for
         dispatch.ended(this as Socket);
         if ((this.flags & CLOSED) === 0) this.#watch(this.#wanted());
         return;
@@ -286,6 +290,15 @@ export class EpollSocket<S = unknown, C = unknown> extends Socket<S, C>
    * waits for nothing leaves the selector.
    */
   #watch(events: number): void {
+    try {
+      this.#register(events);
+    } catch (error) { // the system's limit of watched descriptors; no call of user code may throw it
+      if (this.#watchError === null) this.#backend.defer(this);
+      this.#watchError ??= error;
+    }
+  }
+
+  #register(events: number): void {
     const before = this.#interest;
     if (events === before) return;
     const { selector } = this.#backend;

@@ -213,7 +213,12 @@ class Thread {
   /** Waits in this thread, until it gets quiet. */
   async #serve(root: Root, libc: Libc): Promise<void> {
     const { selector } = root;
-    selector.addInternal(this.#tick, this.#onTick, EPOLLIN);
+    if (!selector.addInternal(this.#tick, this.#onTick, EPOLLIN)) {
+      // The system's limit of watched descriptors. Without ticks Deno would get no turn: one batch only.
+      this.#isTurnDue = false;
+      root.poll(false);
+      return await turn();
+    }
     if (this.#reactor !== -1 && !selector.addInternal(this.#reactor, this.#onReactor, EPOLLIN)) {
       this.#reactor = -1;
     }
