@@ -172,6 +172,7 @@ class Thread {
     this.#retire();
     while (this.#backends.length > 0) {
       const root = this.#root();
+      if (root === null) break;
       await this.#serve(root, libc);
       await this.#sleep(root, libc);
       this.#retire();
@@ -200,14 +201,18 @@ class Thread {
     for (const backend of backends) backend.fail(error);
   }
 
-  #root(): Root {
+  #root(): Root | null {
     this.#hasChanged = false;
-    if (this.#backends.length === 1) {
-      this.#hub?.clear();
-      return this.#backends[0];
+    if (this.#backends.length > 1) {
+      // The system's limit of watched descriptors ends those that it hits, and no others.
+      for (const [backend, error] of this.#hub!.fill(this.#backends)) {
+        this.#drop(backend);
+        backend.fail(error);
+      }
+      if (this.#backends.length > 1) return this.#hub;
     }
-    this.#hub!.fill(this.#backends);
-    return this.#hub!;
+    this.#hub?.clear();
+    return this.#backends[0] ?? null;
   }
 
   /** Waits in this thread, until it gets quiet. */
@@ -311,17 +316,23 @@ class Hub implements Root {
     return false;
   }
 
-  /** Holds these loops and no others. */
-  fill(backends: EpollBackend[]): void {
+  /** Holds these loops and no others, but for those that it could not take and returns. */
+  fill(backends: EpollBackend[]): [EpollBackend, unknown][] {
+    const failed: [EpollBackend, unknown][] = [];
     for (const backend of this.#members.keys()) {
       if (!backends.includes(backend)) this.delete(backend);
     }
-    for (const backend of backends) {
+    for (const backend of [...backends].reverse()) { // the newest first: who ran before goes on rather
       if (this.#members.has(backend)) continue;
       const member: Watched = { generation: 0, ready: () => void backend.poll(false) };
-      this.#members.set(backend, member);
-      this.selector.add(backend.selector.fd, member, EPOLLIN);
+      try {
+        this.selector.add(backend.selector.fd, member, EPOLLIN);
+        this.#members.set(backend, member);
+      } catch (error) {
+        failed.push([backend, error]);
+      }
     }
+    return failed;
   }
 
   clear(): void {
