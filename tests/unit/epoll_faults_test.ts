@@ -93,7 +93,10 @@ for (const mode of modes) {
     let accepted = 0;
     const listener = loop.createContext({
       onOpen(socket) {
-        if (++accepted === 2) return listener.close();
+        if (++accepted === 2) {
+          listener.close();
+          return socket.close();
+        }
         // Later, when the listener has stopped watching: it is full.
         loop.createTimer().set(() => {
           failures.left = 2;
