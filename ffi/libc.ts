@@ -3,7 +3,7 @@
  * @module
  */
 
-/** What is called of libc; the C prototypes stand beside. Sizes are `i32`: fast calls, 9 ns each. */
+/** What is called of libc; the C prototypes stand beside. Sizes are `i32`, for fast calls. */
 export const SYMBOLS = {
   // int *__errno_location(void)
   __errno_location: { parameters: [], result: "pointer" },

@@ -357,7 +357,7 @@ class Hub implements Root {
   }
 }
 
-/** A whole turn of Deno's loop: 2.8 µs. */
+/** A whole turn of Deno's loop: 13 µs at the median beside a saturated one of ours. */
 function turn(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
 }
