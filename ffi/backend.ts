@@ -4,10 +4,9 @@
  */
 import type { Backend, BackendOptions } from "../src/backend.ts";
 import type { SocketContext } from "../src/context.ts";
-import { notSupported } from "../src/errors.ts";
 import type { ListenSocket } from "../src/listen_socket.ts";
 import type { Loop } from "../src/loop.ts";
-import type { ConnectOptions, ListenOptions } from "../src/options.ts";
+import type { ConnectOptions, ListenOptions, TlsOptions } from "../src/options.ts";
 import type { Poll, PollOptions } from "../src/poll.ts";
 import type { Socket } from "../src/socket.ts";
 import type { Timer, TimerOptions } from "../src/timer.ts";
@@ -40,6 +39,11 @@ import {
 } from "./sockets.ts";
 import { thread } from "./thread.ts";
 import { EpollTimer, TimerQueue } from "./timers.ts";
+import { TlsBuffers } from "./tls/buffers.ts";
+import { type Libssl, openLibssl } from "./tls/libssl.ts";
+import type { Lingering } from "./tls/lingering.ts";
+import { SecureContext } from "./tls/secure_context.ts";
+import { checkServer, secureServer } from "./tls/start.ts";
 import { signalEventfd } from "./wakeup.ts";
 
 /**
@@ -84,9 +88,15 @@ export class EpollBackend implements Backend {
   readonly buffer: ReceiveBuffer;
   readonly gathering: Gathering;
   readonly sliceMs: number;
+  readonly sendBufferBytes: number;
+  /** Closed TLS sockets with something to send. */
+  readonly lingering: Set<Lingering> = new Set();
   readonly #signal: WakeupSignal;
   readonly #eventfd: number;
+  readonly #recvBufferBytes: number;
   readonly #wakeup: Watched = { generation: 0, ready: () => this.#woken() };
+  /** Made for the first TLS socket. */
+  #tls: TlsBuffers | null = null;
   #deferred: Deferred[] = [];
   #isBlocking = false;
   #isFreed = false;
@@ -95,6 +105,8 @@ export class EpollBackend implements Backend {
   constructor(loop: Loop, options: BackendOptions) {
     this.loop = loop;
     this.sliceMs = options.sliceMs;
+    this.sendBufferBytes = options.sendBufferBytes;
+    this.#recvBufferBytes = options.recvBufferBytes;
     const libc = this.libc = openLibc();
     this.selector = new Selector(libc, this.ledger);
     try {
@@ -121,10 +133,19 @@ export class EpollBackend implements Backend {
     return this.#isBlocking;
   }
 
+  /** What all TLS sockets of the loop share. */
+  tlsBuffers(libssl: Libssl): TlsBuffers {
+    return this.#tls ??= new TlsBuffers(libssl, this.#recvBufferBytes);
+  }
+
   // ---- what the core asks for ----
 
-  createSecureContext(): never {
-    throw notSupported("TLS", "epoll", "the deno backend does");
+  createSecureContext(options: TlsOptions): SecureContext {
+    return new SecureContext(openLibssl(), options);
+  }
+
+  releaseSecureContext(secureContext: unknown): void {
+    (secureContext as SecureContext).release();
   }
 
   listen(context: SocketContext, options: ListenOptions): ListenSocket {
@@ -153,10 +174,13 @@ export class EpollBackend implements Backend {
     if (getOption(this.libc, fd, SO_ACCEPTCONN, what) !== 0) {
       throw new TypeError(`${what}: descriptor ${fd} is a listener`);
     }
+    const secure = context.secureContext as SecureContext | null;
+    if (secure !== null) checkServer(what, secure);
     setNonblocking(this.libc, fd, what);
     const { ip, port } = remoteAddressOf(this.libc, fd);
     if (ip !== "") setOption(this.libc, fd, IPPROTO_TCP, TCP_NODELAY, 1);
     const socket = new EpollSocket<S, C>(context, 0, undefined as S);
+    if (secure !== null) secureServer(socket as EpollSocket, secure);
     socket.attach(fd, ip, port);
     this.defer(socket);
     return socket;
@@ -172,20 +196,31 @@ export class EpollBackend implements Backend {
     return new EpollPoll<T>(loop, fd, options, this.selector);
   }
 
-  addServerName(): void {
-    throw notSupported("addServerName()", "epoll", "no backend does yet");
+  addServerName(context: SocketContext, pattern: string, tls: TlsOptions, userData: unknown): void {
+    const what = "Cannot add a server name";
+    const parent = context.secureContext as SecureContext | null;
+    if (parent === null) throw new TypeError(`${what}: the context has no "tls"`);
+    const secure = new SecureContext(parent.libssl, tls);
+    try {
+      checkServer(what, secure);
+    } catch (error) {
+      secure.release();
+      throw error;
+    }
+    parent.names.set(pattern, { secure, userData })?.secure.release();
   }
 
-  removeServerName(): void {
-    throw notSupported("removeServerName()", "epoll", "no backend does yet");
+  removeServerName(context: SocketContext, pattern: string): void {
+    const parent = context.secureContext as SecureContext | null;
+    parent?.names.delete(pattern)?.secure.release();
   }
 
-  findServerNameUserData(): unknown {
-    throw notSupported("findServerNameUserData()", "epoll", "no backend does yet");
+  findServerNameUserData(context: SocketContext, hostname: string): unknown {
+    return (context.secureContext as SecureContext | null)?.names.find(hostname)?.userData;
   }
 
-  nativeHandle(): null {
-    return null;
+  nativeHandle(context: SocketContext): Deno.PointerValue {
+    return (context.secureContext as SecureContext | null)?.handle ?? null;
   }
 
   // ---- running ----
@@ -235,6 +270,8 @@ export class EpollBackend implements Backend {
   free(): void {
     this.#isFreed = true;
     this.#deferred = [];
+    for (const lingering of this.lingering) lingering.giveUp();
+    this.#tls?.free();
     thread.remove(this, () => this.#closeDescriptors());
     this.finish();
   }

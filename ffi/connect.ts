@@ -32,6 +32,8 @@ import { resolve, resolveElsewhere, resolveLiteral } from "./resolve.ts";
 import type { Watched } from "./selector.ts";
 import { EpollSocket, type Opening } from "./socket.ts";
 import { createSocket, localAddressOf, pendingError, setOption } from "./sockets.ts";
+import type { SecureContext } from "./tls/secure_context.ts";
+import { expectationsOf, secureClient } from "./tls/start.ts";
 
 /** RFC 8305's Connection Attempt Delay, in milliseconds. */
 const ATTEMPT_DELAY_MS = 250;
@@ -49,7 +51,11 @@ export function connect<S, C>(
   if (options.serverName !== undefined && context.secureContext === null) {
     throw new TypeError('Cannot connect: "serverName" needs a context with "tls"');
   }
+  const secure = context.secureContext as SecureContext | null;
+  const expectations = secure === null ? null : expectationsOf(secure, options); // may throw
   const socket = new EpollSocket<S, C>(context, CLIENT, ext);
+  if (options.path === undefined) socket.host = unbracket(options.host ?? "127.0.0.1");
+  if (secure !== null) secureClient(socket as EpollSocket, secure, expectations!);
   const connecting = new Connecting(backend, socket as EpollSocket, options);
   socket.awaitOpening(connecting);
   if (options.timeoutSeconds) socket.setLibraryTimeout(options.timeoutSeconds * 1000);

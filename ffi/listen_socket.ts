@@ -15,6 +15,8 @@ import { ReserveDescriptor } from "./reserve.ts";
 import type { Watched } from "./selector.ts";
 import { EpollSocket } from "./socket.ts";
 import { accept, acceptedFrom, resetOnClose } from "./sockets.ts";
+import type { SecureContext } from "./tls/secure_context.ts";
+import { checkServer, secureServer } from "./tls/start.ts";
 
 /** How many connections one iteration takes on: those that are open want their turn too. */
 const ACCEPTS = 64;
@@ -45,6 +47,8 @@ export class EpollListenSocket extends ListenSocket implements Watched {
 
   constructor(backend: EpollBackend, context: SocketContext, options: ListenOptions) {
     const { libc } = backend;
+    const secure = context.secureContext as SecureContext | null;
+    if (secure !== null) checkServer("Cannot listen with TLS", secure);
     if (options.fd !== undefined) backend.ledger.checkFree(options.fd, "Cannot listen");
     const listening = openListener(libc, options); // throws before anything is counted
     super(context, options.maxConnections);
@@ -114,6 +118,8 @@ export class EpollListenSocket extends ListenSocket implements Watched {
     const socket = new EpollSocket(context, 0, undefined);
     socket.acceptedBy = this;
     this.connections++;
+    const secure = context.secureContext as SecureContext | null;
+    if (secure !== null) secureServer(socket, secure);
     socket.attach(fd, ip, port);
     socket.open();
   }

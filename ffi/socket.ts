@@ -8,8 +8,8 @@
  */
 import type { SocketContext } from "../src/context.ts";
 import * as dispatch from "../src/dispatch.ts";
-import { CloseCode, notSupported, toError } from "../src/errors.ts";
-import type { KeepAliveTimings, TlsInfo } from "../src/options.ts";
+import { CloseCode, toError } from "../src/errors.ts";
+import type { KeepAliveTimings, TlsInfo, TlsOptions } from "../src/options.ts";
 import { checkNames, checkNumber } from "../src/options.ts";
 import { Socket } from "../src/socket.ts";
 import {
@@ -17,6 +17,7 @@ import {
   CLOSED,
   CONNECTING,
   FAILED,
+  HANDSHAKING,
   PAUSED,
   PEER_ENDED,
   SHUT_DOWN,
@@ -44,6 +45,8 @@ import {
 import { closeCodeOf, EAGAIN, EINTR, ENOBUFS, ENOMEM, lastErrno, systemError } from "./errno.ts";
 import { READ_EVENTS, type Watched } from "./selector.ts";
 import { localAddressOf, pendingError, resetOnClose, setOption } from "./sockets.ts";
+import type { SocketTls } from "./tls/socket_tls.ts";
+import { upgrade } from "./tls/start.ts";
 
 /** Linux sends no more than this at once. */
 const BYTES_MAX = 0x7fff_f000;
@@ -69,18 +72,25 @@ export class EpollSocket<S = unknown, C = unknown> extends Socket<S, C>
   #local: Address | null = null;
   /** The connect under way, or what connected to, for messages. */
   #opening: Opening | null = null;
-  /** Of a write that failed, until the next iteration delivers it; 0 for none. */
-  #writeErrno = 0;
+  /** Of a write that failed, until the next iteration delivers it. */
+  #writeFailure: { code: number; error: Error } | null = null;
   /** Why it cannot be watched any more, until the next iteration closes it; null for none. */
   #watchError: unknown = null;
   /** Bytes were sent with `more` and nothing since. */
   #isCorked = false;
+  /** Nothing can be sent any more: the transport failed, or `reset()` was called. */
+  #isBroken = false;
+  /** What connect() was given, `""` for a unix path: a TLS server has to prove it. */
+  host = "";
+  /** Null for a plain socket. */
+  #tls: SocketTls | null = null;
 
   constructor(context: SocketContext<S, C>, flags: number, ext: S) {
     super(context, flags | CONNECTING, ext);
   }
 
-  get #backend(): EpollBackend {
+  /** The backend of its loop. */
+  get backend(): EpollBackend {
     return this.context.loop.backend as EpollBackend;
   }
 
@@ -103,11 +113,11 @@ export class EpollSocket<S = unknown, C = unknown> extends Socket<S, C>
   }
 
   override get tls(): TlsInfo | null {
-    return null;
+    return this.#tls?.info ?? null;
   }
 
   override get serverNameUserData(): unknown {
-    return undefined;
+    return this.#tls?.serverNameUserData;
   }
 
   override get nativeHandle(): number | null {
@@ -120,7 +130,7 @@ export class EpollSocket<S = unknown, C = unknown> extends Socket<S, C>
 
   override setNoDelay(enable = true): void {
     if (this.#hasTcp()) {
-      setOption(this.#backend.libc, this.#fd, IPPROTO_TCP, TCP_NODELAY, enable ? 1 : 0);
+      setOption(this.backend.libc, this.#fd, IPPROTO_TCP, TCP_NODELAY, enable ? 1 : 0);
     }
   }
 
@@ -131,7 +141,7 @@ export class EpollSocket<S = unknown, C = unknown> extends Socket<S, C>
     checkNumber(what, "intervalSeconds", timings.intervalSeconds, 1, true);
     checkNumber(what, "probes", timings.probes, 1, true);
     if (!this.#hasTcp()) return;
-    const { libc } = this.#backend;
+    const { libc } = this.backend;
     setOption(libc, this.#fd, SOL_SOCKET, SO_KEEPALIVE, enable ? 1 : 0);
     for (
       const [option, value] of [
@@ -145,14 +155,24 @@ export class EpollSocket<S = unknown, C = unknown> extends Socket<S, C>
     }
   }
 
-  override upgradeTls(): void {
-    throw notSupported("upgradeTls()", "epoll", "the deno backend does, for clients");
+  override upgradeTls(options?: TlsOptions, received?: Uint8Array): void {
+    if (this.isClosed) return;
+    const what = "Cannot start TLS";
+    if (this.#tls !== null) throw new Deno.errors.Busy(`${what}: it is started already`);
+    const { flags } = this;
+    if ((flags & CONNECTING) !== 0) {
+      throw new Deno.errors.NotConnected(`${what}: the socket is not open yet`);
+    }
+    if ((flags & (SHUT_DOWN | PEER_ENDED | FAILED)) !== 0) {
+      throw new Deno.errors.NotConnected(`${what}: the connection has ended`);
+    }
+    upgrade(this as EpollSocket, options, received);
   }
 
   #localAddress(): Address {
     if (this.#local === null) {
       if (this.#fd === -1) return { ip: "", port: 0 };
-      this.#local = localAddressOf(this.#backend.libc, this.#fd);
+      this.#local = localAddressOf(this.backend.libc, this.#fd);
     }
     return this.#local;
   }
@@ -168,10 +188,24 @@ export class EpollSocket<S = unknown, C = unknown> extends Socket<S, C>
     this.#opening = opening;
   }
 
+  /** Speaks TLS from the start, or from here on. */
+  useTls(tls: SocketTls): void {
+    this.flags |= HANDSHAKING;
+    this.#tls = tls;
+  }
+
+  /** Starts the handshake on an open socket, with what was received of it already. */
+  beginTls(received: Uint8Array | undefined): void {
+    const tls = this.#tls!;
+    this.rewatch();
+    if (received !== undefined && received.length > 0) tls.unread(received);
+    else this.backend.defer({ deliver: () => tls.begin() });
+  }
+
   /** Takes a connected descriptor, without opening yet. */
   attach(fd: number, remoteIp: string, remotePort: number): void {
     this.#fd = fd;
-    this.#backend.ledger.own(fd);
+    this.backend.ledger.own(fd);
     this.#remoteIp = remoteIp;
     this.#remotePort = remotePort;
   }
@@ -187,6 +221,7 @@ export class EpollSocket<S = unknown, C = unknown> extends Socket<S, C>
       return;
     }
     dispatch.opened(this as Socket, this.#remoteIp);
+    this.#tls?.begin();
   }
 
   /** No address could be connected to. */
@@ -199,15 +234,20 @@ export class EpollSocket<S = unknown, C = unknown> extends Socket<S, C>
 
   /** What an iteration delivers for it that is no readiness of its descriptor. */
   deliver(): void {
-    if ((this.flags & CLOSED) !== 0) return;
+    const failure = this.#writeFailure;
+    this.#writeFailure = null;
+    if ((this.flags & CLOSED) !== 0) return this.#tls?.lingering?.giveUp();
     if ((this.flags & CONNECTING) !== 0) return this.open(); // adopted
     if (this.#watchError !== null) return this.terminate(CloseCode.System, this.#watchError);
-    const errno = this.#writeErrno;
-    if (errno === 0) return;
-    this.#writeErrno = 0;
-    const error = systemError(this.#backend.libc, "Cannot write", errno);
-    dispatch.writeFailed(this as Socket, closeCodeOf(errno), error);
-    if ((this.flags & CLOSED) === 0) this.#watch(this.#wanted());
+    if (failure === null) return;
+    dispatch.writeFailed(this as Socket, failure.code, failure.error);
+    this.rewatch();
+  }
+
+  /** A write that cannot be made: the next iteration delivers the error. */
+  failLater(code: number, error: Error): void {
+    if (this.#writeFailure === null) this.backend.defer(this);
+    this.#writeFailure ??= { code, error };
   }
 
   ready(events: number): void {
@@ -223,8 +263,9 @@ export class EpollSocket<S = unknown, C = unknown> extends Socket<S, C>
   }
 
   #sendable(): void {
-    dispatch.writable(this as Socket);
-    if ((this.flags & CLOSED) === 0) this.#watch(this.#wanted());
+    if (this.#tls === null) dispatch.writable(this as Socket);
+    else this.#tls.sendable();
+    this.rewatch();
   }
 
   /**
@@ -233,17 +274,18 @@ export class EpollSocket<S = unknown, C = unknown> extends Socket<S, C>
    * received before: then to the end.
    */
   #receive(events: number): void {
-    const { libc, buffer } = this.#backend;
+    const { libc, buffer } = this.backend;
     do {
       const count = libc.recv(this.#fd, buffer.bytes, buffer.bytes.length, 0);
       if (count > 0) {
-        dispatch.received(this as Socket, buffer.view(count));
+        if (this.#tls === null) dispatch.received(this as Socket, buffer.view(count));
+        else this.#tls.received(buffer.bytes, count);
       } else if (count === 0) {
         if (buffer.isRestored()) continue;
-        if (this.#writeErrno !== 0) this.deliver(); // it took the error that this end stands for
-        dispatch.ended(this as Socket);
-        if ((this.flags & CLOSED) === 0) this.#watch(this.#wanted());
-        return;
+        if (this.#writeFailure !== null) this.deliver(); // it took the error that this end stands for
+        if (this.#tls === null) dispatch.ended(this as Socket);
+        else this.#tls.transportEnded();
+        return this.rewatch();
       } else if (!this.#receiveFailed(events)) {
         return;
       }
@@ -252,7 +294,7 @@ export class EpollSocket<S = unknown, C = unknown> extends Socket<S, C>
 
   /** Returns whether to read again. */
   #receiveFailed(events: number): boolean {
-    const errno = lastErrno(this.#backend.libc);
+    const errno = lastErrno(this.backend.libc);
     if (errno === EINTR) return true;
     if (errno !== EAGAIN) this.#failed("Cannot read", errno);
     else if ((events & EPOLLERR) !== 0) this.#hungUp();
@@ -261,18 +303,21 @@ export class EpollSocket<S = unknown, C = unknown> extends Socket<S, C>
 
   /** An error or a hang-up, and nothing to read. */
   #hungUp(): void {
-    const errno = pendingError(this.#backend.libc, this.#fd);
+    const errno = pendingError(this.backend.libc, this.#fd);
     if (errno !== 0) return this.#failed("Cannot read", errno);
     // The peer is gone for good, which level-triggered would be told for ever. A write finds out:
     // who owes one is asked for it.
-    dispatch.writable(this as Socket);
-    if ((this.flags & CLOSED) === 0) this.#watch(this.#wanted() & ~EPOLLOUT);
+    if (this.#tls === null) dispatch.writable(this as Socket);
+    else this.#tls.sendable();
+    if (this.#fd !== -1) this.#watch(this.#wanted() & ~EPOLLOUT);
   }
 
   #failed(what: string, errno: number): void {
-    const error = systemError(this.#backend.libc, what, errno);
-    dispatch.failed(this as Socket, closeCodeOf(errno), error);
-    if ((this.flags & CLOSED) === 0) this.#watch(0); // paused: resume() finds out what is left
+    const error = systemError(this.backend.libc, what, errno);
+    this.#isBroken = true;
+    if (this.#tls === null) dispatch.failed(this as Socket, closeCodeOf(errno), error);
+    else this.#tls.transportFailed(closeCodeOf(errno), error);
+    if (this.#fd !== -1) this.#watch(0); // paused: resume() finds out what is left
   }
 
   // ---- what the selector watches for ----
@@ -280,9 +325,15 @@ export class EpollSocket<S = unknown, C = unknown> extends Socket<S, C>
   /** What its state asks for. */
   #wanted(): number {
     const { flags } = this;
+    if (this.#tls !== null) return this.#tls.wanted(flags);
     const reads = (flags & (PAUSED | PEER_ENDED)) === 0 ? EPOLLIN : 0;
     const writes = (flags & (WANTS_WRITABLE | FAILED | SHUT_DOWN)) === WANTS_WRITABLE;
     return writes ? reads | EPOLLOUT : reads;
+  }
+
+  /** Its state may ask for something else now. */
+  rewatch(): void {
+    if (this.#fd !== -1) this.#watch(this.#wanted());
   }
 
   /**
@@ -293,7 +344,7 @@ export class EpollSocket<S = unknown, C = unknown> extends Socket<S, C>
     try {
       this.#register(events);
     } catch (error) { // the system's limit of watched descriptors; no call of user code may throw it
-      if (this.#watchError === null) this.#backend.defer(this);
+      if (this.#watchError === null) this.backend.defer(this);
       this.#watchError ??= error;
     }
   }
@@ -301,7 +352,7 @@ export class EpollSocket<S = unknown, C = unknown> extends Socket<S, C>
   #register(events: number): void {
     const before = this.#interest;
     if (events === before) return;
-    const { selector } = this.#backend;
+    const { selector } = this.backend;
     if (before === 0) selector.add(this.#fd, this, events);
     else if (events === 0) selector.remove(this.#fd, this);
     else selector.modify(this.#fd, this, events);
@@ -313,32 +364,41 @@ export class EpollSocket<S = unknown, C = unknown> extends Socket<S, C>
   }
 
   protected override receiveResume(): void {
-    if ((this.flags & CONNECTING) === 0) this.#watch(this.#wanted());
+    if ((this.flags & CONNECTING) !== 0) return;
+    if (this.#tls === null) this.rewatch();
+    else this.#tls.resumed();
   }
 
   // ---- sending ----
 
   protected override sendBytes(bytes: Uint8Array, more: boolean): number {
     if (bytes.length === 0) return 0;
+    if (this.#tls !== null) return this.#tls.send(bytes, more);
+    return this.transmit(bytes, bytes.length, more);
+  }
+
+  /** Sends the first bytes of a buffer as they are. */
+  transmit(bytes: Uint8Array, length: number, more: boolean): number {
     this.#isCorked = more;
-    const sent = this.#backend.libc.send(
+    const sent = this.backend.libc.send(
       this.#fd,
       bytes,
-      Math.min(bytes.length, BYTES_MAX),
+      Math.min(length, BYTES_MAX),
       more ? MSG_NOSIGNAL | MSG_MORE : MSG_NOSIGNAL,
     );
-    return sent === bytes.length ? sent : this.#shortWrite(sent, bytes.length);
+    return sent === length ? sent : this.#shortWrite(sent, length);
   }
 
   protected override sendBytes2(header: Uint8Array, payload: Uint8Array): number {
     if (header.length === 0) return this.sendBytes(payload, false);
     if (payload.length === 0) return this.sendBytes(header, false);
+    if (this.#tls !== null) return this.#tls.send2(header, payload);
     if (payload.length > BYTES_MAX - header.length) { // in two calls
       const sent = this.sendBytes(header, true);
       return sent < header.length ? sent : sent + this.sendBytes(payload, false);
     }
     this.#isCorked = false;
-    const sent = this.#backend.gathering.send(this.#fd, header, payload);
+    const sent = this.backend.gathering.send(this.#fd, header, payload);
     const total = header.length + payload.length;
     return sent === total ? sent : this.#shortWrite(sent, total);
   }
@@ -350,11 +410,11 @@ export class EpollSocket<S = unknown, C = unknown> extends Socket<S, C>
    */
   #shortWrite(sent: number, total: number): number {
     if (sent < 0) {
-      const errno = lastErrno(this.#backend.libc);
+      const errno = lastErrno(this.backend.libc);
       if (errno !== EAGAIN && errno !== EINTR && errno !== ENOBUFS && errno !== ENOMEM) {
-        if (this.#writeErrno !== 0) return 0;
-        this.#writeErrno = errno;
-        this.#backend.defer(this);
+        this.#isBroken = true;
+        if (this.#writeFailure !== null) return 0;
+        this.failLater(closeCodeOf(errno), systemError(this.backend.libc, "Cannot write", errno));
         return total;
       }
     }
@@ -365,28 +425,41 @@ export class EpollSocket<S = unknown, C = unknown> extends Socket<S, C>
   protected override sendFlush(): void {
     if (!this.#isCorked || !this.#hasTcp()) return;
     this.#isCorked = false;
-    setOption(this.#backend.libc, this.#fd, IPPROTO_TCP, TCP_CORK, 0); // pushes out what waits
+    setOption(this.backend.libc, this.#fd, IPPROTO_TCP, TCP_CORK, 0); // pushes out what waits
   }
 
   /** The kernel sends it behind everything accepted. A peer that is gone shows when reading. */
   protected override sendFin(): void {
-    this.#backend.libc.shutdown(this.#fd, SHUT_WR);
-    this.#watch(this.#wanted());
+    if (this.#tls === null) this.transmitFin();
+    else this.#tls.sendFin();
+    this.rewatch();
+  }
+
+  /** Ends our direction of the transport. */
+  transmitFin(): void {
+    this.backend.libc.shutdown(this.#fd, SHUT_WR);
   }
 
   protected override sendReset(): void {
-    if (this.#fd !== -1) resetOnClose(this.#backend.libc, this.#fd);
+    this.#isBroken = true;
+    if (this.#fd !== -1) resetOnClose(this.backend.libc, this.#fd);
   }
 
   // ---- closing ----
 
   protected override release(): void {
     this.#opening?.cancel();
+    if (this.#tls?.release(this.#isBroken)) this.rewatch();
+    else this.closeDescriptor();
+  }
+
+  /** Closes the descriptor, if it is still open. */
+  closeDescriptor(): void {
     const fd = this.#fd;
     if (fd !== -1) {
       this.#watch(0);
       this.#fd = -1;
-      this.#backend.ledger.close(this.#backend.libc, fd);
+      this.backend.ledger.close(this.backend.libc, fd);
     }
     this.released();
   }

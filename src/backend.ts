@@ -2,8 +2,8 @@
  * The seam: what a backend is, and what it owes the core.
  *
  * A backend moves bytes; the core decides what they mean. A backend *delivers*: it calls `opened`,
- * `received`, `writable`, `ended`, `failed`, `writeFailed`, `connectFailed` and `handshaken` of
- * `dispatch.ts`. Whether it learns of them because an operation completed (Deno's `Conn`, io_uring)
+ * `received`, `writable`, `ended`, `failed`, `writeFailed`, `connectFailed`, `serverNameAsked` and
+ * `handshaken` of `dispatch.ts`. Whether it learns of them because an operation completed (Deno's `Conn`, io_uring)
  * or because a descriptor became ready (epoll) is its own affair: nothing here speaks of readiness.
  *
  * ## The contract
@@ -66,6 +66,8 @@ export interface Backend {
    * `SocketContext.secureContext`.
    */
   createSecureContext(options: TlsOptions): unknown;
+  /** The last context that shares it is freed. */
+  releaseSecureContext(secureContext: unknown): void;
   /** Listens, or throws. Options that make no sense anywhere were refused before. */
   listen(context: SocketContext, options: ListenOptions): ListenSocket;
   /** Starts to connect and returns the connecting socket. */

@@ -11,6 +11,7 @@ import {
   checkFunction,
   checkListenOptions,
   checkNames,
+  checkServerName,
   checkTlsOptions,
   type ConnectOptions,
   type ListenOptions,
@@ -260,6 +261,9 @@ export class SocketContext<S = unknown, C = unknown> implements Handlers<S, C> {
     this.#isFreed = true;
     this.closeAll(CloseCode.Freed, new Deno.errors.Interrupted("Closed: the context was freed"));
     this.loop.contexts.delete(this);
+    if (this.secureContext !== null && !this.#isTlsShared()) {
+      this.loop.backend.releaseSecureContext(this.secureContext);
+    }
   }
 
   /** Frees the context. */
@@ -268,38 +272,51 @@ export class SocketContext<S = unknown, C = unknown> implements Handlers<S, C> {
   }
 
   /**
-   * Serves a name, or with a leading `*.` its subdomains, with other TLS options. Adding a name
-   * again replaces it.
+   * Serves a server name with a certificate of its own, and with all other options of `tls`. A label
+   * `*` stands for any one label: `*.example.com` is `a.example.com`, neither `example.com` nor
+   * `a.b.example.com`; an exact label comes first. Adding a pattern again replaces what it has, while
+   * open connections keep what they agreed on: so are certificates renewed. Children share the names
+   * of their parent. As `us_socket_context_add_server_name`.
    *
+   * @param userData What `socket.serverNameUserData` will be for clients that ask for the name.
+   * @throws {TypeError} For a context without `tls`, or `tls` without a certificate.
+   * @throws {Deno.errors.InvalidData} For a certificate, key or passphrase that is wrong.
    * @throws {Deno.errors.NotSupported} On the Deno backend.
    */
   addServerName(pattern: string, tls: TlsOptions, userData?: unknown): void {
     this.#check("add a server name");
+    checkServerName("add a server name", pattern);
+    checkTlsOptions(tls);
     this.loop.backend.addServerName(this, pattern, tls, userData);
   }
 
   /**
-   * Stops serving a name.
+   * Stops serving a pattern that `addServerName()` was given; open connections live on. As
+   * `us_socket_context_remove_server_name`.
    *
    * @throws {Deno.errors.NotSupported} On the Deno backend.
    */
   removeServerName(pattern: string): void {
-    this.loop.backend.removeServerName(this, pattern);
+    checkServerName("remove a server name", pattern);
+    if (!this.#isFreed) this.loop.backend.removeServerName(this, pattern);
   }
 
   /**
-   * What `addServerName()` was given for the pattern that matches; undefined for none.
+   * What `addServerName()` was given for the pattern that matches; undefined for none. As
+   * `us_socket_context_find_server_name_userdata`.
    *
    * @throws {Deno.errors.NotSupported} On the Deno backend.
    */
   findServerNameUserData(hostname: string): unknown {
-    return this.loop.backend.findServerNameUserData(this, hostname);
+    checkServerName("find a server name", hostname);
+    return this.#isFreed ? undefined : this.loop.backend.findServerNameUserData(this, hostname);
   }
 
   /**
    * The backend's own handle of a TLS context, or null. As `us_socket_context_get_native_handle`.
    */
   get nativeHandle(): unknown {
+    if (this.#isFreed) return null;
     return this.loop.backend.nativeHandle(this);
   }
 
@@ -335,6 +352,14 @@ export class SocketContext<S = unknown, C = unknown> implements Handlers<S, C> {
     for (const socket of sockets) {
       if (socket.context === (this as SocketContext)) socket.terminate(code, reason);
     }
+  }
+
+  /** Whether a parent or a child is left. */
+  #isTlsShared(): boolean {
+    for (const context of this.loop.contexts) {
+      if (context.secureContext === this.secureContext) return true;
+    }
+    return false;
   }
 
   #makeExt(ext: S | undefined): S {

@@ -8,7 +8,6 @@
 import type { SocketContext } from "./context.ts";
 import { CloseCode, toError } from "./errors.ts";
 import type { Loop } from "./loop.ts";
-import type { TlsInfo } from "./options.ts";
 import type { Socket } from "./socket.ts";
 import {
   CLIENT,
@@ -75,14 +74,24 @@ export function connectFailed(socket: Socket, error: Error): void {
   }
 }
 
-/** TLS is agreed on. */
-export function handshaken(socket: Socket, info: TlsInfo): void {
+/** A client asks for a server name that is not there: `onServerName` may add it. */
+export function serverNameAsked(socket: Socket, hostname: string): void {
+  if ((socket.flags & CLOSED) !== 0) return;
+  try {
+    socket.context.onServerName?.(socket.context, hostname);
+  } catch (error) {
+    handlerThrew(socket, error);
+  }
+}
+
+/** TLS is agreed on: `socket.tls` tells what. */
+export function handshaken(socket: Socket): void {
   if ((socket.flags & (CLOSED | HANDSHAKING)) !== HANDSHAKING) return;
   socket.flags &= ~HANDSHAKING;
   if ((socket.flags & ENDING) !== 0) return;
   socket.setLibraryTimeout(-1);
   try {
-    socket.context.onHandshake?.(socket, info);
+    socket.context.onHandshake?.(socket, socket.tls!);
   } catch (error) {
     handlerThrew(socket, error);
   }

@@ -2,6 +2,7 @@
  * The options of loops, listeners, connections and TLS, and their validation.
  * @module
  */
+import type { X509Certificate } from "node:crypto";
 import type { BackendFactory } from "./backend.ts";
 import type { Loop } from "./loop.ts";
 import type { Socket } from "./socket.ts";
@@ -133,6 +134,16 @@ export interface TlsOptions {
   serverName?: string;
   /** How long a handshake may take. @default {10} */
   handshakeTimeoutSeconds?: number;
+  /**
+   * Let a client come back without a whole handshake: a server hands out session tickets, a client
+   * resumes what it agreed on with a server last. @default {true}
+   */
+  sessionTickets?: boolean;
+  /**
+   * Let the kernel encrypt what is sent, where it can (Linux with its `tls` module): `socket.tls.ktls`
+   * tells. Elsewhere this changes nothing.
+   */
+  ktls?: boolean;
 }
 
 /** A version of TLS. */
@@ -143,17 +154,30 @@ export type TlsVersion = "TLSv1" | "TLSv1.1" | "TLSv1.2" | "TLSv1.3";
  */
 export interface TlsInfo {
   /** The protocol agreed on by ALPN, or null. */
-  alpnProtocol: string | null;
+  readonly alpnProtocol: string | null;
   /** The server name that was asked for. */
-  serverName?: string;
+  readonly serverName?: string;
   /** The protocol version, such as `"TLSv1.3"`. */
-  protocol?: string;
-  /** The cipher suite's name. */
-  cipher?: string;
+  readonly protocol?: string;
+  /** The cipher suite's name, such as `"TLS_AES_256_GCM_SHA384"`. */
+  readonly cipher?: string;
   /** Whether an earlier session was resumed. */
-  resumed?: boolean;
-  /** The peer's certificate, PEM. */
-  peerCertificate?: string;
+  readonly resumed?: boolean;
+  /** Whether the peer proved who it is: false without a certificate, and for one that fails. */
+  readonly authorized?: boolean;
+  /**
+   * What is wrong with the peer's certificate, such as `"CERT_HAS_EXPIRED"`: the names are those of
+   * OpenSSL and Node. Null when nothing is, and without a certificate. Only with
+   * `rejectUnauthorized: false` can it be anything else.
+   */
+  readonly authorizationError?: string | null;
+  /**
+   * The peer's certificate, with `subject`, `issuer`, `subjectAltName`, `validTo`,
+   * `fingerprint256`, `raw` (DER) and `toString()` (PEM); null when it showed none.
+   */
+  readonly peerCertificate?: X509Certificate | null;
+  /** Whether the kernel encrypts what is sent. */
+  readonly ktls?: boolean;
 }
 
 /** Timings of TCP keep-alive. */
@@ -288,7 +312,17 @@ const LOOP_NAMES =
 const TLS_NAMES =
   ("certFile keyFile passphrase dhParamsFile caFile ciphers preferLowMemory cert key ca " +
     "alpnProtocols minVersion maxVersion ciphersuites requestCert rejectUnauthorized serverName " +
-    "handshakeTimeoutSeconds").split(" ");
+    "handshakeTimeoutSeconds sessionTickets ktls").split(" ");
+const STRING_NAMES = [
+  "certFile",
+  "keyFile",
+  "caFile",
+  "dhParamsFile",
+  "passphrase",
+  "ciphers",
+  "ciphersuites",
+  "serverName",
+] as const;
 const RECV_BUFFER_BYTES_MAX = 2 ** 30;
 const TLS_VERSIONS = ["TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3"];
 
@@ -351,6 +385,24 @@ export function checkTlsOptions(options: TlsOptions): void {
       `Cannot ${what}: "alpnProtocols" must be an array, not ${quote(alpnProtocols)}`,
     );
   }
+  for (const protocol of alpnProtocols ?? []) {
+    const bytes = new TextEncoder().encode(protocol).length;
+    if (typeof protocol === "string" && bytes > 0 && bytes < 256) continue;
+    throw new TypeError(
+      `Cannot ${what}: an ALPN protocol has 1 to 255 bytes, unlike ${JSON.stringify(protocol)}`,
+    );
+  }
+  for (const name of STRING_NAMES) {
+    const value = options[name];
+    if (value === undefined || (typeof value === "string" && !value.includes("\0"))) continue;
+    throw new TypeError(`Cannot ${what}: "${name}" must be a string, not ${quote(value)}`);
+  }
+}
+
+/** Throws for what is no server name, nor a pattern of one. @internal */
+export function checkServerName(what: string, name: string): void {
+  if (typeof name === "string" && name !== "" && !/[\0\s]/.test(name)) return;
+  throw new TypeError(`Cannot ${what}: that is no server name: ${quote(name)}`);
 }
 
 /** Throws unless the value is a number from `lowest` up. @internal */

@@ -287,13 +287,21 @@ export abstract class Socket<S = unknown, C = unknown> {
   abstract setKeepAlive(enable?: boolean, timings?: KeepAliveTimings): void;
 
   /**
-   * Starts TLS on a plain socket (STARTTLS) behind everything written before. `onHandshake` tells
-   * when it is agreed on; what is written until then is sent encrypted after.
+   * Starts TLS on a plain socket (STARTTLS) behind everything written before; nothing that comes from
+   * here on reaches `onData` undecrypted. `onHandshake` tells when it is agreed on; what is written
+   * until then is sent encrypted after.
+   *
+   * @param options Absent: the TLS of the socket's context, if that has some. A server with many
+   * connections adopts them into such a context first, so that certificates are read only once.
+   * @param received Bytes that `onData` got already and that belong to TLS: what came behind the
+   * command in the same call, of a peer that does not wait for the answer.
    *
    * @throws {Deno.errors.NotSupported} Where the backend cannot: see docs/backends.md.
    * @throws {Deno.errors.Busy} When TLS is started already.
+   * @throws {Deno.errors.NotConnected} When the socket is not open yet, or one direction has ended.
+   * @throws {TypeError|Deno.errors.InvalidData} As `createContext()` for its `tls`.
    */
-  abstract upgradeTls(options?: TlsOptions): void;
+  abstract upgradeTls(options?: TlsOptions, received?: Uint8Array): void;
 
   /** Where this socket is or was to connect to, for messages. @internal */
   abstract get peerName(): string;

@@ -21,7 +21,7 @@ import { Lingering } from "./lingering.ts";
 import { DenoListenSocket } from "./listen_socket.ts";
 import { DenoSocket } from "./socket.ts";
 import { DenoTimer } from "./timer.ts";
-import { createDenoTls, type DenoTls, refuse, refuseTls } from "./tls.ts";
+import { createDenoTls, type DenoTls, refuse } from "./tls.ts";
 
 /**
  * Makes the backend on Deno's own networking: works wherever Deno does, with Deno's permissions.
@@ -90,7 +90,7 @@ export class DenoBackend implements Backend {
       }
     }
     if (context.secureContext !== null && !isTls(conn)) {
-      refuseTls("TLS on the server side of an adopted plain Conn");
+      refuse("TLS on the server side of an adopted plain Conn");
     }
     const socket = new DenoSocket<S, C>(
       this,
@@ -113,16 +113,18 @@ export class DenoBackend implements Backend {
     refuse("createPoll()");
   }
 
+  releaseSecureContext(): void {}
+
   addServerName(): void {
-    refuseTls("addServerName()");
+    refuse("addServerName()");
   }
 
   removeServerName(): void {
-    refuseTls("removeServerName()");
+    refuse("removeServerName()");
   }
 
   findServerNameUserData(): unknown {
-    refuseTls("findServerNameUserData()");
+    refuse("findServerNameUserData()");
   }
 
   nativeHandle(): null {

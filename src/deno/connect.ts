@@ -9,7 +9,7 @@ import type { DenoBackend } from "./backend.ts";
 import { disableNagle } from "./conn.ts";
 import { explainAddress } from "./errors.ts";
 import { DenoSocket } from "./socket.ts";
-import { type DenoTls, refuse, refuseTls } from "./tls.ts";
+import { type DenoTls, refuse } from "./tls.ts";
 
 /** Starts to connect; the socket opens or fails in a later iteration. */
 export function connect<S, C>(
@@ -21,10 +21,10 @@ export function connect<S, C>(
   if (options.sourceHost !== undefined) refuse('the connect option "sourceHost"');
   const host = options.host ?? "127.0.0.1";
   const tls = tlsFor(context, options);
-  if (tls !== null && options.path !== undefined) refuseTls("TLS on unix sockets");
+  if (tls !== null && options.path !== undefined) refuse("TLS on unix sockets");
   const hasClientCertificate = tls?.cert !== undefined;
   if (hasClientCertificate && (tls.serverName ?? host) !== host) {
-    refuseTls('a "serverName" other than "host" together with a client certificate');
+    refuse('a "serverName" other than "host" together with a client certificate');
   }
   const name = describeAddress(options.path === undefined ? { ...options, host } : options);
   const socket = new DenoSocket(

@@ -12,7 +12,7 @@ import type { Completion } from "./completions.ts";
 import { explainAddress, isOutOfResources } from "./errors.ts";
 import { close, disableNagle, ipOf } from "./conn.ts";
 import { DenoSocket } from "./socket.ts";
-import { type DenoTls, refuse, refuseTls } from "./tls.ts";
+import { type DenoTls, refuse } from "./tls.ts";
 import { removeDeadSocket } from "./unix_path.ts";
 
 /** A Listener of any transport. */
@@ -188,7 +188,7 @@ function listenTcp(context: SocketContext, options: ListenOptions): AnyListener 
 }
 
 function listenUnix(context: SocketContext, options: ListenOptions): AnyListener {
-  if (context.secureContext !== null) refuseTls("TLS on unix sockets");
+  if (context.secureContext !== null) refuse("TLS on unix sockets");
   if (options.backlog !== undefined) refuse('the listen option "backlog" on unix sockets');
   if (options.exclusive || options.reusePort) {
     throw new TypeError(

@@ -29,7 +29,7 @@ import { Receiver } from "./receiver.ts";
 import { SendBuffer } from "./send_buffer.ts";
 import { SocketTls, type TlsOwner } from "./socket_tls.ts";
 import { TcpOptions } from "./tcp_options.ts";
-import { createDenoTls, type DenoTls, refuse, refuseTls } from "./tls.ts";
+import { createDenoTls, type DenoTls, refuse } from "./tls.ts";
 
 /** What a socket has to deliver in the next iteration. */
 const OPEN_EVENT = 1 << 0;
@@ -133,26 +133,27 @@ export class DenoSocket<S = unknown, C = unknown> extends Socket<S, C>
   #setTcpOption(option: "setNoDelay" | "setKeepAlive", enable: boolean): void {
     const conn = this.#conn;
     if (conn === null || this.isClosed || isUnix(conn)) return;
-    if (isTls(conn) || this.#tls?.hasTakenConn) refuseTls(`${option}() on a TLS socket`);
+    if (isTls(conn) || this.#tls?.hasTakenConn) refuse(`${option}() on a TLS socket`);
     const isWriting = this.#sending?.isInFlight || this.#fin === FIN_SENDING;
     this.#tcpOptions ??= new TcpOptions();
     this.#tcpOptions.set(conn as Deno.TcpConn, option, enable, isWriting === true);
   }
 
-  override upgradeTls(options: TlsOptions = {}): void {
+  override upgradeTls(options: TlsOptions = {}, received?: Uint8Array): void {
     if (this.isClosed) return;
+    if (received !== undefined && received.length > 0) refuse('"received" of upgradeTls()');
     if (this.#tls !== null) throw new Deno.errors.Busy("Cannot start TLS: it is started already");
     const conn = this.#conn;
     if (conn === null || (this.flags & CLIENT) === 0 || isUnix(conn)) {
-      refuseTls("upgradeTls() here: only an open TCP connection that connect() made can start TLS");
+      refuse("upgradeTls() here: only an open TCP connection that connect() made can start TLS");
     }
     if (options.cert !== undefined || options.certFile !== undefined) {
-      refuseTls("a client certificate in upgradeTls()");
+      refuse("a client certificate in upgradeTls()");
     }
     // startTls() fails with Busy and loses the connection while a read is pending, and a read
     // cannot be cancelled.
     if (this.#receiver.isReading || this.#receiver.hasResult) {
-      refuseTls("upgradeTls() outside of onOpen and onData, while a read is under way");
+      refuse("upgradeTls() outside of onOpen and onData, while a read is under way");
     }
     this.useTls(createDenoTls(options), this.#host || this.remoteAddress);
     this.limitHandshake((options.handshakeTimeoutSeconds ?? 10) * 1000);
@@ -262,13 +263,13 @@ export class DenoSocket<S = unknown, C = unknown> extends Socket<S, C>
   }
 
   #completeHandshake(): void {
-    const { info, error } = this.#tls!;
+    const { error } = this.#tls!;
     if (error !== undefined) {
       // A peer that goes away in the middle of a handshake ended no stream: nothing was truncated.
       const code = closeCodeOf(error) === CloseCode.Reset ? CloseCode.Reset : CloseCode.Tls;
       return dispatch.failed(this as Socket, code, toError(error));
     }
-    dispatch.handshaken(this as Socket, info!);
+    dispatch.handshaken(this as Socket);
     if (this.isClosed) return;
     this.sendNow();
     this.#read();

@@ -4,8 +4,9 @@
  * @module
  */
 import { getBuiltinModule } from "node:process";
-import { explain, notSupported } from "../errors.ts";
+import { notSupported } from "../errors.ts";
 import type { TlsOptions } from "../options.ts";
+import { readPem } from "../pem.ts";
 
 /**
  * What a context's TLS options became: PEM in memory, ready for listenTls(), startTls() and
@@ -26,14 +27,15 @@ const UNSUPPORTED = [
   "ciphersuites",
   "preferLowMemory",
   "requestCert",
+  "ktls",
 ] as const;
 
 /** Reads and checks the options; see SocketContext.secureContext. */
 export function createDenoTls(options: TlsOptions): DenoTls {
   refuseUnsupported(options);
-  const cert = pem("certificate", options.cert, "cert", options.certFile, "certFile");
-  const key = pem("private key", options.key, "key", options.keyFile, "keyFile");
-  const ca = pem("CA certificates", options.ca, "ca", options.caFile, "caFile");
+  const cert = readPem("certificate", options, "cert");
+  const key = readPem("private key", options, "key");
+  const ca = readPem("CA certificates", options, "ca");
   if ((cert === undefined) !== (key === undefined)) {
     const [there, missing] = key === undefined
       ? ["certificate", "private key"]
@@ -45,7 +47,7 @@ export function createDenoTls(options: TlsOptions): DenoTls {
     cert,
     key: cert === undefined || key === undefined ? undefined : checkKey(cert, key, options),
     caCerts: ca === undefined ? [] : [ca],
-    alpnProtocols: checkAlpn(options.alpnProtocols),
+    alpnProtocols: options.alpnProtocols,
     serverName: options.serverName,
   };
 }
@@ -55,22 +57,18 @@ export function refuse(what: string): never {
   throw notSupported(what, "deno", "the epoll backend does");
 }
 
-/** Throws NotSupported for what takes another TLS library than Deno's. */
-export function refuseTls(what: string): never {
-  throw notSupported(what, "deno", "the epoll backend will");
-}
-
 function refuseUnsupported(options: TlsOptions): void {
   for (const name of UNSUPPORTED) {
     if (options[name] !== undefined && options[name] !== false) {
-      refuseTls(`the TLS option "${name}"`);
+      refuse(`the TLS option "${name}"`);
     }
   }
   const { rejectUnauthorized, minVersion = "TLSv1.2", maxVersion = "TLSv1.3" } = options;
-  if (rejectUnauthorized === false) refuseTls('the TLS option "rejectUnauthorized: false"');
+  if (rejectUnauthorized === false) refuse('the TLS option "rejectUnauthorized: false"');
+  if (options.sessionTickets === false) refuse('the TLS option "sessionTickets: false"');
   // rustls speaks these two and can be told nothing else.
-  if (minVersion !== "TLSv1.2") refuseTls(`the TLS option "minVersion: ${minVersion}"`);
-  if (maxVersion !== "TLSv1.3") refuseTls(`the TLS option "maxVersion: ${maxVersion}"`);
+  if (minVersion !== "TLSv1.2") refuse(`the TLS option "minVersion: ${minVersion}"`);
+  if (maxVersion !== "TLSv1.3") refuse(`the TLS option "maxVersion: ${maxVersion}"`);
 }
 
 /**
@@ -107,26 +105,6 @@ function crypto() {
   return getBuiltinModule("node:crypto");
 }
 
-function pem(
-  what: string,
-  text: string | undefined,
-  textName: string,
-  file: string | undefined,
-  fileName: string,
-): string | undefined {
-  if (text !== undefined && file !== undefined) {
-    throw new TypeError(
-      `Cannot create a TLS context: "${textName}" and "${fileName}" exclude each other`,
-    );
-  }
-  if (file === undefined) return text;
-  try {
-    return Deno.readTextFileSync(file);
-  } catch (error) {
-    throw explain(`Cannot read the ${what} ${file}`, error);
-  }
-}
-
 /** Runs what parses PEM; what it throws becomes InvalidData with the thing's name. */
 function attempt<T>(what: string, parse: () => T, why?: string): T {
   try {
@@ -138,18 +116,4 @@ function attempt<T>(what: string, parse: () => T, why?: string): T {
       { cause },
     );
   }
-}
-
-function checkAlpn(protocols: string[] | undefined): string[] | undefined {
-  for (const protocol of protocols ?? []) {
-    const bytes = new TextEncoder().encode(protocol).length;
-    if (typeof protocol !== "string" || bytes === 0 || bytes > 255) {
-      throw new TypeError(
-        `Cannot create a TLS context: an ALPN protocol has 1 to 255 bytes, unlike ${
-          JSON.stringify(protocol)
-        }`,
-      );
-    }
-  }
-  return protocols;
 }

@@ -179,4 +179,20 @@ export const transports: readonly Transport[] = [
     isBlocking: true,
     skips: [...epollSkips, ...blockingSkips, ...unixSkips, ...plainSkips],
   },
+  {
+    name: "epoll tls",
+    backend: epoll,
+    isTls: true,
+    isUnix: false,
+    isBlocking: false,
+    skips: [...epollSkips, ...portSkips],
+  },
+  {
+    name: "epoll tls, blocking",
+    backend: epoll,
+    isTls: true,
+    isUnix: false,
+    isBlocking: true,
+    skips: [...epollSkips, ...blockingSkips, ...portSkips],
+  },
 ];

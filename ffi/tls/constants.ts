@@ -1,0 +1,45 @@
+/**
+ * Numbers of OpenSSL's headers; the same in 1.1.1 and 3.
+ * @module
+ */
+
+export const SSL_CTRL_SET_TMP_DH = 3,
+  SSL_CTRL_MODE = 33,
+  SSL_CTRL_SET_READ_AHEAD = 41,
+  SSL_CTRL_SET_SESS_CACHE_MODE = 44,
+  SSL_CTRL_SET_TLSEXT_HOSTNAME = 55,
+  SSL_CTRL_CHAIN_CERT = 89,
+  SSL_CTRL_SET_MIN_PROTO_VERSION = 123,
+  SSL_CTRL_SET_MAX_PROTO_VERSION = 124;
+
+export const SSL_MODE_RELEASE_BUFFERS = 0x10;
+export const SSL_SESS_CACHE_OFF = 0;
+
+export const SSL_OP_ENABLE_KTLS = 1n << 3n,
+  SSL_OP_NO_TICKET = 1n << 14n,
+  SSL_OP_PRIORITIZE_CHACHA = 1n << 21n,
+  SSL_OP_CIPHER_SERVER_PREFERENCE = 1n << 22n,
+  SSL_OP_NO_RENEGOTIATION = 1n << 30n;
+
+export const SSL_VERIFY_NONE = 0, SSL_VERIFY_PEER = 1, SSL_VERIFY_FAIL_IF_NO_PEER_CERT = 2;
+export const X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS = 4;
+export const X509_V_OK = 0;
+
+export const SSL_ERROR_SSL = 1,
+  SSL_ERROR_WANT_READ = 2,
+  SSL_ERROR_WANT_WRITE = 3,
+  SSL_ERROR_ZERO_RETURN = 6;
+export const SSL_SENT_SHUTDOWN = 1, SSL_RECEIVED_SHUTDOWN = 2;
+export const SSL_TLSEXT_ERR_OK = 0, SSL_TLSEXT_ERR_ALERT_FATAL = 2;
+export const TLSEXT_NAMETYPE_HOST_NAME = 0;
+
+export const BIO_NOCLOSE = 0;
+export const BIO_CTRL_RESET = 1, BIO_CTRL_GET_KTLS_SEND = 73;
+
+/** By the names that options have. */
+export const TLS_VERSIONS = {
+  "TLSv1": 0x0301n,
+  "TLSv1.1": 0x0302n,
+  "TLSv1.2": 0x0303n,
+  "TLSv1.3": 0x0304n,
+};

@@ -1,0 +1,433 @@
+/**
+ * TLS of one socket: when its handshake gets a turn, what is written before it is done, and what
+ * must still go out when the socket is closed.
+ * @module
+ */
+import * as dispatch from "../../src/dispatch.ts";
+import { CloseCode, toError } from "../../src/errors.ts";
+import type { LowPriority } from "../../src/low_priority.ts";
+import type { TlsInfo } from "../../src/options.ts";
+import type { Socket } from "../../src/socket.ts";
+import {
+  CLOSED,
+  FAILED,
+  PAUSED,
+  PEER_ENDED,
+  SHUT_DOWN,
+  WANTS_WRITABLE,
+} from "../../src/socket_state.ts";
+import type { Deferred } from "../backend.ts";
+import { EPOLLIN, EPOLLOUT } from "../constants.ts";
+import type { EpollSocket } from "../socket.ts";
+import type { TlsBuffers } from "./buffers.ts";
+import { type Expectations, TlsChannel } from "./channel.ts";
+import { readServerName } from "./client_hello.ts";
+import { ChannelInfo } from "./info.ts";
+import { Lingering } from "./lingering.ts";
+import type { SecureContext } from "./secure_context.ts";
+
+/** How far the end of our direction has come. */
+const FIN_NONE = 0, FIN_WANTED = 1, FIN_NOTIFIED = 2, FIN_SENT = 3;
+
+/** The TLS of one socket of the epoll backend. */
+export class SocketTls implements LowPriority, Deferred {
+  /** What `addServerName()` was given for the name the client asked for. */
+  serverNameUserData: unknown = undefined;
+  readonly #socket: EpollSocket;
+  readonly #buffers: TlsBuffers;
+  readonly #secure: SecureContext;
+  /** Of a client; null for a server. */
+  readonly #expectations: Expectations | null;
+  /** Made when the handshake gets its first turn: who connects and says nothing gets none. */
+  #channel: TlsChannel | null = null;
+  #info: ChannelInfo | null = null;
+  /** Waits for its turn. */
+  #isQueued = false;
+  /** Ciphertext that waits for its turn, or for the rest of a ClientHello. */
+  #held: Uint8Array | null = null;
+  /** With fewer bytes held it is not worth looking for the server's name. */
+  #bytesNeeded = 0;
+  /** The handshake is done, and what was written before is sent. */
+  #isReady = false;
+  /** Written before. */
+  #early: Uint8Array[] | null = null;
+  #earlyBytes = 0;
+  /** Decrypted while the socket was paused. */
+  #plain: Uint8Array | null = null;
+  /** A close_notify that came while the socket was paused. */
+  #isEndHeld = false;
+  #fin = FIN_NONE;
+  /** Once the socket is closed and something must still go out. */
+  #lingering: Lingering | null = null;
+
+  /** @param expectations Of a client; null for a server. */
+  constructor(socket: EpollSocket, secure: SecureContext, expectations: Expectations | null) {
+    this.#socket = socket;
+    this.#secure = secure.retain();
+    this.#expectations = expectations;
+    this.#buffers = socket.backend.tlsBuffers(secure.libssl);
+  }
+
+  /** What was agreed on; null until then. */
+  get info(): TlsInfo | null {
+    const channel = this.#channel;
+    if (this.#info === null && channel !== null && channel.isEstablished && channel.ssl !== null) {
+      this.#info = new ChannelInfo(this.#buffers.libssl, channel);
+    }
+    return this.#info;
+  }
+
+  /** What the selector is to watch for. */
+  wanted(flags: number): number {
+    const channel = this.#channel;
+    const writes = channel !== null && channel.hasOutput ? EPOLLOUT : 0;
+    if ((flags & CLOSED) !== 0) {
+      const lingering = this.#lingering;
+      if (lingering === null || this.#isQueued) return writes;
+      return lingering.isDiscarding || !this.#isEstablished ? writes | EPOLLIN : writes;
+    }
+    if (!this.#isEstablished) return this.#isQueued ? writes : writes | EPOLLIN;
+    const reads = (flags & (PAUSED | PEER_ENDED)) === 0 && this.#plain === null && !this.#isEndHeld;
+    const owed = (flags & (WANTS_WRITABLE | FAILED | SHUT_DOWN)) === WANTS_WRITABLE;
+    return (reads ? EPOLLIN : 0) | (owed ? EPOLLOUT : writes);
+  }
+
+  get #isEstablished(): boolean {
+    return this.#channel !== null && this.#channel.isEstablished;
+  }
+
+  // ---- the handshake ----
+
+  /** The transport is open: a client speaks first. */
+  begin(): void {
+    if (this.#expectations !== null && this.#socket.nativeHandle !== null) this.#admit();
+  }
+
+  /** These bytes were read before TLS began, and belong to it. */
+  unread(bytes: Uint8Array): void {
+    this.#hold(bytes, bytes.length);
+    this.#socket.backend.defer({
+      deliver: () => {
+        if (this.#socket.nativeHandle !== null) this.#admit();
+      },
+    });
+  }
+
+  /** Goes on as soon as an iteration's budget for handshakes allows it. */
+  #admit(): void {
+    if (this.#isQueued || (this.#held !== null && this.#held.length < this.#bytesNeeded)) return;
+    const { context } = this.#socket;
+    if (this.#channel === null && this.#expectations === null && this.#looksForName()) {
+      const name = readServerName(this.#held!);
+      if (typeof name === "number") {
+        this.#bytesNeeded = name;
+        return;
+      }
+    }
+    this.#isQueued = !context.loop.lowPriority.admit(this);
+    if (this.#isQueued) this.#socket.rewatch();
+    else this.#handshake();
+  }
+
+  readmit(): boolean {
+    this.#isQueued = false;
+    if (this.#socket.nativeHandle === null) return false;
+    this.#socket.backend.defer(this); // handlers run behind `onPre`
+    return true;
+  }
+
+  /** Its turn has come, or something held back may be delivered now. */
+  deliver(): void {
+    if (this.#socket.nativeHandle === null) return;
+    if (!this.#isEstablished) this.#handshake();
+    else if ((this.#socket.flags & PAUSED) === 0) this.#deliverHeld();
+    this.#socket.rewatch();
+  }
+
+  #handshake(): void {
+    this.#channel ??= this.#createChannel();
+    const channel = this.#channel;
+    if (channel === null) return; // a handler closed the socket
+    const held = this.#held;
+    this.#held = null;
+    if (channel.error === null) {
+      if (held !== null) channel.feed(held, held.length);
+      channel.handshake();
+    }
+    this.#advanced(channel, held?.length ?? 0);
+  }
+
+  #advanced(channel: TlsChannel, fed: number): void {
+    if (channel.error !== null) return this.#failed(CloseCode.Tls, channel.error);
+    if (!channel.isEstablished) return this.#socket.rewatch();
+    // First, as the memory is shared: what came behind the handshake.
+    const count = channel.read(fed);
+    const { isEnded, error } = channel;
+    dispatch.handshaken(this.#socket as Socket);
+    if (channel.ssl === null) return;
+    this.#proceed();
+    this.#received(count, isEnded, error);
+    if (this.#lingering !== null) return this.#lingerOn();
+    if (this.#isReady && !channel.hasOutput) dispatch.writable(this.#socket as Socket);
+    this.#socket.rewatch();
+  }
+
+  /** Null when a handler closed the socket, or there is no memory. */
+  #createChannel(): TlsChannel | null {
+    const socket = this.#socket;
+    const secure = this.#expectations === null ? this.#chooseByName() : this.#secure;
+    if (socket.nativeHandle === null) return null;
+    const fd = socket.nativeHandle;
+    try {
+      return new TlsChannel(this.#buffers, secure, socket, fd, this.#expectations);
+    } catch (error) {
+      this.#failed(CloseCode.System, toError(error));
+      return null;
+    }
+  }
+
+  #looksForName(): boolean {
+    return this.#secure.names.size > 0 || this.#socket.context.onServerName !== undefined;
+  }
+
+  /** The options of the name that the client asks for, or of the context. */
+  #chooseByName(): SecureContext {
+    const secure = this.#secure;
+    if (this.#held === null || !this.#looksForName()) return secure;
+    const name = readServerName(this.#held);
+    if (typeof name === "number" || name === "") return secure;
+    let named = secure.names.find(name);
+    if (named === undefined) {
+      dispatch.serverNameAsked(this.#socket as Socket, name);
+      named = secure.names.find(name);
+    }
+    this.serverNameUserData = named?.userData;
+    return named?.secure ?? secure;
+  }
+
+  #hold(bytes: Uint8Array, length: number): void {
+    const before = this.#held;
+    const held = new Uint8Array((before?.length ?? 0) + length);
+    if (before !== null) held.set(before);
+    held.set(bytes.subarray(0, length), held.length - length);
+    this.#held = held;
+  }
+
+  // ---- receiving ----
+
+  /** Ciphertext came. */
+  received(bytes: Uint8Array, length: number): void {
+    if (this.#lingering !== null && this.#lingering.isDiscarding) return;
+    const channel = this.#channel;
+    if (channel === null || !channel.isEstablished) {
+      this.#hold(bytes, length);
+      return this.#admit();
+    }
+    channel.feed(bytes, length);
+    const count = channel.read(length);
+    this.#received(count, channel.isEnded, channel.error);
+  }
+
+  /** What was decrypted, and what came behind. */
+  #received(count: number, isEnded: boolean, error: Error | null): void {
+    const socket = this.#socket;
+    if (count > 0) {
+      const bytes = this.#buffers.plain.view(count);
+      if ((socket.flags & PAUSED) === 0) dispatch.received(socket as Socket, bytes);
+      else this.#plain = bytes.slice();
+    }
+    if (error !== null) this.#failed(CloseCode.Tls, error);
+    else if (isEnded) this.#ended();
+    if (this.#plain !== null || isEnded) socket.rewatch();
+  }
+
+  #ended(): void {
+    if ((this.#socket.flags & PAUSED) === 0) dispatch.ended(this.#socket as Socket);
+    else this.#isEndHeld = true;
+  }
+
+  #deliverHeld(): void {
+    const plain = this.#plain, isEndHeld = this.#isEndHeld;
+    this.#plain = null;
+    this.#isEndHeld = false;
+    if (plain !== null) dispatch.received(this.#socket as Socket, plain);
+    const error = this.#channel!.error;
+    if (error !== null) this.#failed(CloseCode.Tls, error);
+    else if (isEndHeld) this.#ended();
+  }
+
+  /** The socket is paused no more. */
+  resumed(): void {
+    if (this.#plain === null && !this.#isEndHeld && !this.#isDead) this.#socket.rewatch();
+    else this.#socket.backend.defer(this);
+  }
+
+  /** The transport ended: after a close_notify as it should, otherwise too early. */
+  transportEnded(): void {
+    if (this.#lingering !== null) return this.#lingering.giveUp();
+    if (!this.#isEstablished) {
+      const what = "Cannot finish the TLS handshake: the peer closed the connection";
+      return this.#failed(CloseCode.Tls, new Deno.errors.UnexpectedEof(what));
+    }
+    if (this.#channel!.isEnded) return;
+    const what = "Cannot read: the peer closed the connection without close_notify";
+    this.#failed(CloseCode.Truncated, new Deno.errors.UnexpectedEof(what));
+  }
+
+  /** The transport failed. */
+  transportFailed(code: number, error: Error): void {
+    this.#failed(code, error);
+  }
+
+  #failed(code: number, error: Error): void {
+    if (this.#lingering === null) dispatch.failed(this.#socket as Socket, code, error);
+    else this.#lingering.giveUp();
+  }
+
+  // ---- sending ----
+
+  /** Accepts 0 to all bytes. */
+  send(bytes: Uint8Array, more: boolean): number {
+    if (!this.#isReady) return this.#sendLater(bytes);
+    const channel = this.#channel!;
+    const accepted = channel.write(bytes, more);
+    return channel.error === null ? accepted : this.#cannotSend(bytes.length);
+  }
+
+  /** Accepts 0 to all bytes of both, as one record if they are short. */
+  send2(header: Uint8Array, payload: Uint8Array): number {
+    const both = this.#isReady ? this.#buffers.join(header, payload) : null;
+    if (both !== null) return this.send(both, false);
+    const accepted = this.send(header, true);
+    return accepted < header.length ? accepted : accepted + this.send(payload, false);
+  }
+
+  /** There is room for what waits. */
+  sendable(): void {
+    const channel = this.#channel;
+    if (channel === null) return;
+    const wasEstablished = channel.isEstablished;
+    channel.flush();
+    if (channel.isEstablished !== wasEstablished || channel.error !== null) {
+      return this.#advanced(channel, 0); // OpenSSL wrote to the descriptor itself
+    }
+    if (channel.hasOutput) return this.#lingering?.madeProgress();
+    this.#proceed();
+    if (this.#lingering !== null) this.#lingerOn();
+    else if (this.#isReady && !channel.hasOutput) dispatch.writable(this.#socket as Socket);
+  }
+
+  /** Ends our direction behind everything accepted: close_notify, then FIN. */
+  sendFin(): void {
+    this.#fin = FIN_WANTED;
+    this.#proceed();
+  }
+
+  /** During the handshake: keeps so much as the options allow. */
+  #sendLater(bytes: Uint8Array): number {
+    const room = this.#socket.backend.sendBufferBytes - this.#earlyBytes;
+    const accepted = Math.min(bytes.length, room);
+    if (accepted <= 0) return 0;
+    this.#early ??= [];
+    this.#early.push(bytes.slice(0, accepted));
+    this.#earlyBytes += accepted;
+    return accepted;
+  }
+
+  /** OpenSSL refused: as with a dead connection, the write counts, and the error comes next. */
+  #cannotSend(length: number): number {
+    this.#socket.failLater(CloseCode.Tls, this.#channel!.error!);
+    return length;
+  }
+
+  /** Sends what is due and has room. */
+  #proceed(): void {
+    const channel = this.#channel;
+    if (channel === null || !channel.isEstablished || channel.error !== null) return;
+    this.#sendEarly(channel);
+    if (!this.#isReady || channel.hasOutput) return;
+    if (this.#fin === FIN_WANTED) {
+      this.#fin = FIN_NOTIFIED;
+      channel.closeNotify();
+    }
+    if (this.#fin === FIN_NOTIFIED && !channel.hasOutput) {
+      this.#fin = FIN_SENT;
+      this.#socket.transmitFin();
+    }
+  }
+
+  #sendEarly(channel: TlsChannel): void {
+    const early = this.#early;
+    while (early !== null && early.length > 0) {
+      const accepted = channel.write(early[0], early.length > 1);
+      if (channel.error !== null) return void this.#cannotSend(0);
+      if (accepted < early[0].length) {
+        early[0] = early[0].subarray(accepted);
+        return;
+      }
+      early.shift();
+    }
+    this.#early = null;
+    this.#isReady = true;
+  }
+
+  // ---- closing ----
+
+  /**
+   * The socket is closed. Returns whether the descriptor must stay open for a while, to send what was
+   * accepted; `EpollSocket.closeDescriptor()` is called when it may go.
+   */
+  release(isBroken: boolean): boolean {
+    const channel = this.#channel;
+    if (channel !== null && channel.isEstablished && this.#expectations !== null) {
+      channel.keepSession(this.#secure, this.#expectations.sessionKey);
+    }
+    const lingers = !isBroken && this.#mustLinger();
+    if (lingers && !this.#socket.context.loop.isFreed) {
+      this.#lingering = new Lingering(this.#socket.backend, this.#isDead, () => this.free());
+    } else {
+      this.free();
+    }
+    return this.#lingering !== null;
+  }
+
+  /** Sends what has room; returns whether there is more to do. */
+  #mustLinger(): boolean {
+    if (this.#isDead) {
+      this.#socket.transmitFin();
+      return true; // the peer is to read the alert, which a RST would overtake
+    }
+    if (this.#fin === FIN_NONE) this.#fin = FIN_WANTED;
+    if (!this.#isEstablished) return this.#early !== null;
+    this.#proceed();
+    return this.#fin !== FIN_SENT;
+  }
+
+  /** TLS itself failed, and the peer was told why. */
+  get #isDead(): boolean {
+    return this.#channel !== null && this.#channel.error !== null;
+  }
+
+  #lingerOn(): void {
+    const lingering = this.#lingering!;
+    if (this.#isDead || (this.#isEstablished && this.#fin === FIN_SENT)) {
+      if (!lingering.isDiscarding) lingering.giveUp();
+    } else {
+      lingering.madeProgress();
+    }
+  }
+
+  /** Whether the closed socket still has something to send. */
+  get lingering(): Lingering | null {
+    return this.#lingering;
+  }
+
+  /** Gives everything back, and the descriptor too if it stayed open. */
+  free(): void {
+    const isLingering = this.#lingering !== null;
+    this.#channel?.free();
+    this.#held = this.#early = this.#plain = null;
+    this.#secure.release();
+    if (isLingering) this.#socket.closeDescriptor();
+  }
+}
