@@ -52,13 +52,11 @@ export type {
   LoopOptions,
   LoopStats,
   ShutdownOptions,
-  TlsInfo,
-  TlsOptions,
-  TlsVersion,
 } from "./src/options.ts";
 export { Poll, type PollOptions, READABLE, WRITABLE } from "./src/poll.ts";
 export { Socket } from "./src/socket.ts";
 export { Timer, type TimerOptions } from "./src/timer.ts";
+export type { TlsInfo, TlsOptions, TlsVersion } from "./src/tls_options.ts";
 export type { WakeupHandle } from "./src/wakeup.ts";
 export { epoll } from "./ffi/backend.ts";
 

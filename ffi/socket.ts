@@ -9,8 +9,8 @@
 import type { SocketContext } from "../src/context.ts";
 import * as dispatch from "../src/dispatch.ts";
 import { CloseCode, toError } from "../src/errors.ts";
-import type { KeepAliveTimings, TlsInfo, TlsOptions } from "../src/options.ts";
-import { checkNames, checkNumber } from "../src/options.ts";
+import type { KeepAliveTimings } from "../src/options.ts";
+import type { TlsInfo, TlsOptions } from "../src/tls_options.ts";
 import { Socket } from "../src/socket.ts";
 import {
   CLIENT,
@@ -34,15 +34,11 @@ import {
   MSG_MORE,
   MSG_NOSIGNAL,
   SHUT_WR,
-  SO_KEEPALIVE,
-  SOL_SOCKET,
   TCP_CORK,
-  TCP_KEEPCNT,
-  TCP_KEEPIDLE,
-  TCP_KEEPINTVL,
   TCP_NODELAY,
 } from "./constants.ts";
 import { closeCodeOf, EAGAIN, EINTR, ENOBUFS, ENOMEM, lastErrno, systemError } from "./errno.ts";
+import { checkKeepAlive, setKeepAlive } from "./keep_alive.ts";
 import { READ_EVENTS, type Watched } from "./selector.ts";
 import { localAddressOf, pendingError, resetOnClose, setOption } from "./sockets.ts";
 import type { SocketTls } from "./tls/socket_tls.ts";
@@ -135,24 +131,8 @@ export class EpollSocket<S = unknown, C = unknown> extends Socket<S, C>
   }
 
   override setKeepAlive(enable = true, timings: KeepAliveTimings = {}): void {
-    const what = "set keep-alive";
-    checkNames(what, timings, ["idleSeconds", "intervalSeconds", "probes"]);
-    checkNumber(what, "idleSeconds", timings.idleSeconds, 1, true);
-    checkNumber(what, "intervalSeconds", timings.intervalSeconds, 1, true);
-    checkNumber(what, "probes", timings.probes, 1, true);
-    if (!this.#hasTcp()) return;
-    const { libc } = this.backend;
-    setOption(libc, this.#fd, SOL_SOCKET, SO_KEEPALIVE, enable ? 1 : 0);
-    for (
-      const [option, value] of [
-        [TCP_KEEPIDLE, timings.idleSeconds],
-        [TCP_KEEPINTVL, timings.intervalSeconds],
-        [TCP_KEEPCNT, timings.probes],
-      ] as const
-    ) {
-      if (value === undefined) continue;
-      setOption(libc, this.#fd, IPPROTO_TCP, option, value, "Cannot set keep-alive");
-    }
+    checkKeepAlive(timings);
+    if (this.#hasTcp()) setKeepAlive(this.backend.libc, this.#fd, enable, timings);
   }
 
   override upgradeTls(options?: TlsOptions, received?: Uint8Array): void {

@@ -41,7 +41,8 @@
 import type { SocketContext } from "./context.ts";
 import type { ListenSocket } from "./listen_socket.ts";
 import type { Loop } from "./loop.ts";
-import type { ConnectOptions, ListenOptions, LoopOptions, TlsOptions } from "./options.ts";
+import type { ConnectOptions, ListenOptions, LoopOptions } from "./options.ts";
+import type { TlsOptions } from "./tls_options.ts";
 import type { Poll, PollOptions } from "./poll.ts";
 import type { Socket } from "./socket.ts";
 import type { Timer, TimerOptions } from "./timer.ts";

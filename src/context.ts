@@ -11,13 +11,10 @@ import {
   checkFunction,
   checkListenOptions,
   checkNames,
-  checkServerName,
-  checkTlsOptions,
   type ConnectOptions,
   type ListenOptions,
-  type TlsInfo,
-  type TlsOptions,
 } from "./options.ts";
+import { checkServerName, checkTlsOptions, type TlsInfo, type TlsOptions } from "./tls_options.ts";
 import { Socket } from "./socket.ts";
 import { CLOSED } from "./socket_state.ts";
 

@@ -3,7 +3,7 @@
  * @module
  */
 import type { SocketContext } from "./context.ts";
-import type { TlsInfo } from "./options.ts";
+import type { TlsInfo } from "./tls_options.ts";
 import type { Socket } from "./socket.ts";
 
 /**

@@ -16,8 +16,8 @@ import {
   type LoopOptions,
   type LoopStats,
   type ShutdownOptions,
-  type TlsOptions,
 } from "./options.ts";
+import type { TlsOptions } from "./tls_options.ts";
 import type { Poll, PollOptions } from "./poll.ts";
 import type { Socket } from "./socket.ts";
 import { TimerSweep } from "./timer_sweep.ts";

@@ -4,7 +4,7 @@
  * @module
  */
 import { explain } from "./errors.ts";
-import type { TlsOptions } from "./options.ts";
+import type { TlsOptions } from "./tls_options.ts";
 
 /**
  * The text of an option, from memory or from the file that `…File` names.

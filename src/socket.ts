@@ -6,7 +6,8 @@ import type { SocketContext } from "./context.ts";
 import * as dispatch from "./dispatch.ts";
 import { CloseCode } from "./errors.ts";
 import type { ListenSocket } from "./listen_socket.ts";
-import { checkNumber, type KeepAliveTimings, type TlsInfo, type TlsOptions } from "./options.ts";
+import { checkNumber, type KeepAliveTimings } from "./options.ts";
+import type { TlsInfo, TlsOptions } from "./tls_options.ts";
 import {
   CANNOT_WRITE,
   CLOSED,

@@ -59,6 +59,8 @@ export class TlsChannel {
   #ssl: Handle | null;
   readonly #buffers: TlsBuffers;
   readonly #transport: Transport;
+  /** `""` for a server. */
+  readonly #serverName: string;
   /** Ciphertext that the transport had no room for. */
   #output: Uint8Array | null = null;
   /** OpenSSL writes to the descriptor itself, and had no room. */
@@ -79,6 +81,7 @@ export class TlsChannel {
     const { libssl } = buffers;
     this.#buffers = buffers;
     this.#transport = transport;
+    this.#serverName = expectations?.serverName ?? "";
     libssl.ERR_clear_error();
     const ssl = this.#ssl = libssl.SSL_new(secure.handle);
     if (ssl === null) throw opensslError(libssl, "Cannot start TLS", Error);
@@ -192,7 +195,8 @@ export class TlsChannel {
   closeNotify(): void {
     const { libssl } = this.#buffers;
     const result = libssl.SSL_shutdown(this.#ssl);
-    this.#isBlocked = result < 0 && libssl.SSL_get_error(this.#ssl, result) === SSL_ERROR_WANT_WRITE;
+    this.#isBlocked = result < 0 &&
+      libssl.SSL_get_error(this.#ssl, result) === SSL_ERROR_WANT_WRITE;
     if (result < 0) libssl.ERR_clear_error();
     this.#send(false);
   }
@@ -288,7 +292,7 @@ export class TlsChannel {
   }
 
   #failed(what: string): void {
-    this.error = tlsError(this.#buffers.libssl, this.#ssl!, what);
+    this.error = tlsError(this.#buffers.libssl, this.#ssl!, what, this.#serverName);
     this.#buffers.dropIncoming();
   }
 

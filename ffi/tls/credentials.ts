@@ -3,7 +3,7 @@
  * for them, so Deno's permissions hold.
  * @module
  */
-import type { TlsOptions } from "../../src/options.ts";
+import type { TlsOptions } from "../../src/tls_options.ts";
 import { readPemFile } from "../../src/pem.ts";
 import { SSL_CTRL_CHAIN_CERT, SSL_CTRL_SET_TMP_DH, X509_V_OK } from "./constants.ts";
 import { opensslError, takeReason } from "./errors.ts";
@@ -123,7 +123,9 @@ function checkChain(libssl: Libssl, what: string, chain: readonly Handle[]): voi
     if (result === X509_V_OK) continue;
     const reason = readCString(libssl.X509_verify_cert_error_string(BigInt(result)));
     throw new Deno.errors.InvalidData(
-      `Cannot use the ${what}: the chain is broken, number ${i + 1} did not issue number ${i} (${reason})`,
+      `Cannot use the ${what}: the chain is broken, number ${
+        i + 1
+      } did not issue number ${i} (${reason})`,
     );
   }
 }

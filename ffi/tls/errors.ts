@@ -65,13 +65,16 @@ export function opensslError(
   return withReason(what, takeReason(libssl), Class);
 }
 
-/** Why TLS failed on a connection. */
-export function tlsError(libssl: Libssl, ssl: Handle, what: string): Error {
+/** Why TLS failed on a connection; a client names whom it wanted. */
+export function tlsError(libssl: Libssl, ssl: Handle, what: string, serverName = ""): Error {
   const reason = takeReason(libssl);
   if (reason === "certificate verify failed") {
     const failure = verifyFailure(libssl, ssl);
     if (failure !== null) {
-      const error = new Deno.errors.InvalidData(`${what}: ${failure.text}`);
+      const why = failure.code.endsWith("_MISMATCH")
+        ? `the certificate is not for ${serverName} (${failure.text})`
+        : failure.text;
+      const error = new Deno.errors.InvalidData(`${what}: ${why}`);
       return Object.assign(error, { code: failure.code });
     }
   }

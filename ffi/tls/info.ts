@@ -4,7 +4,7 @@
  */
 import type { X509Certificate } from "node:crypto";
 import { getBuiltinModule } from "node:process";
-import type { TlsInfo } from "../../src/options.ts";
+import type { TlsInfo } from "../../src/tls_options.ts";
 import type { TlsChannel } from "./channel.ts";
 import { TLSEXT_NAMETYPE_HOST_NAME } from "./constants.ts";
 import { verifyFailure } from "./errors.ts";

@@ -2,7 +2,7 @@
  * What a context's TLS options become: an SSL_CTX, and the server names below it.
  * @module
  */
-import type { TlsOptions } from "../../src/options.ts";
+import type { TlsOptions } from "../../src/tls_options.ts";
 import { readPem } from "../../src/pem.ts";
 import { alpnSelector, encodeProtocols, verifyAllCallback } from "./callbacks.ts";
 import {

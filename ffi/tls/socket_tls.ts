@@ -6,7 +6,7 @@
 import * as dispatch from "../../src/dispatch.ts";
 import { CloseCode, toError } from "../../src/errors.ts";
 import type { LowPriority } from "../../src/low_priority.ts";
-import type { TlsInfo } from "../../src/options.ts";
+import type { TlsInfo } from "../../src/tls_options.ts";
 import type { Socket } from "../../src/socket.ts";
 import {
   CLOSED,

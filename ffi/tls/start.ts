@@ -2,7 +2,8 @@
  * Where TLS of a socket begins: with its connection, or later by `upgradeTls()`.
  * @module
  */
-import { checkTlsOptions, type ConnectOptions, type TlsOptions } from "../../src/options.ts";
+import type { ConnectOptions } from "../../src/options.ts";
+import { checkTlsOptions, type TlsOptions } from "../../src/tls_options.ts";
 import { CLIENT } from "../../src/socket_state.ts";
 import { unbracket } from "../address.ts";
 import type { EpollSocket } from "../socket.ts";

@@ -9,7 +9,8 @@
 import type { SocketContext } from "../context.ts";
 import * as dispatch from "../dispatch.ts";
 import { CloseCode, toError } from "../errors.ts";
-import type { KeepAliveTimings, TlsInfo, TlsOptions } from "../options.ts";
+import type { KeepAliveTimings } from "../options.ts";
+import type { TlsInfo, TlsOptions } from "../tls_options.ts";
 import { Socket } from "../socket.ts";
 import {
   CLIENT,
@@ -141,7 +142,7 @@ export class DenoSocket<S = unknown, C = unknown> extends Socket<S, C>
 
   override upgradeTls(options: TlsOptions = {}, received?: Uint8Array): void {
     if (this.isClosed) return;
-    if (received !== undefined && received.length > 0) refuse('"received" of upgradeTls()');
+    if (received?.length) refuse('"received" of upgradeTls()');
     if (this.#tls !== null) throw new Deno.errors.Busy("Cannot start TLS: it is started already");
     const conn = this.#conn;
     if (conn === null || (this.flags & CLIENT) === 0 || isUnix(conn)) {
@@ -247,11 +248,8 @@ export class DenoSocket<S = unknown, C = unknown> extends Socket<S, C>
     if ((events & OPEN_EVENT) !== 0) this.open();
     if ((events & HANDSHAKE_EVENT) !== 0) this.#completeHandshake();
     if ((events & WRITE_ERROR_EVENT) !== 0) {
-      dispatch.writeFailed(
-        this as Socket,
-        closeCodeOf(this.#writeError),
-        toError(this.#writeError),
-      );
+      const error = this.#writeError;
+      dispatch.writeFailed(this as Socket, closeCodeOf(error), toError(error));
     }
     if ((events & WRITABLE_EVENT) !== 0) dispatch.writable(this as Socket);
     if ((events & READ_EVENT) !== 0) this.#completeRead();

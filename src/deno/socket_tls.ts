@@ -3,7 +3,7 @@
  * @module
  */
 import type { LowPriority, LowPriorityQueue } from "../low_priority.ts";
-import type { TlsInfo } from "../options.ts";
+import type { TlsInfo } from "../tls_options.ts";
 import type { Handshakes } from "./handshakes.ts";
 import type { DenoTls } from "./tls.ts";
 

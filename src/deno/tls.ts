@@ -5,7 +5,7 @@
  */
 import { getBuiltinModule } from "node:process";
 import { notSupported } from "../errors.ts";
-import type { TlsOptions } from "../options.ts";
+import type { TlsOptions } from "../tls_options.ts";
 import { readPem } from "../pem.ts";
 
 /**

@@ -54,6 +54,30 @@ const blockingSkips: readonly Skip[] = [
   },
 ];
 
+/** Behaviours whose peers shake hands, or break TLS, by sockets of Deno's own. */
+const blockingTlsSkips: readonly Skip[] = [
+  {
+    reason: "its peer is one of Deno's own, which stand still while ours blocks the thread",
+    tests: [
+      "a server that speaks no TLS ends the handshake with onClose(Tls)",
+      "a client that speaks no TLS ends its handshake and no other",
+      "a TCP FIN without close_notify is Truncated, behind the bytes",
+      "a truncated stream of a paused socket waits for resume()",
+      "what was accepted still reaches a peer whose own stream was cut short",
+      "garbage in place of a ClientHello is onClose(Tls)",
+      "a peer that ends in the middle of a handshake is onClose(Tls)",
+      "a RST in the middle of a handshake is onClose(Reset)",
+      "a server's handshakeTimeoutSeconds bounds a silent client",
+      "a client's handshakeTimeoutSeconds bounds a silent server",
+      "a failed handshake of a paused socket is reported without resume()",
+      "end() in the middle of a handshake is polite once it is done",
+      "run() goes on while one socket waits in end() for its peer",
+      "run() ends when what was accepted before close() is on its way",
+      "no callback comes before run()",
+    ],
+  },
+];
+
 /** Behaviours of unix paths: nothing to see with ports. */
 const portSkips: readonly Skip[] = [
   {
@@ -193,6 +217,6 @@ export const transports: readonly Transport[] = [
     isTls: true,
     isUnix: false,
     isBlocking: true,
-    skips: [...epollSkips, ...blockingSkips, ...portSkips],
+    skips: [...epollSkips, ...blockingSkips, ...blockingTlsSkips, ...portSkips],
   },
 ];

@@ -30,7 +30,7 @@ export interface ResettingPeer {
 
 /** Connects a peer with the combination's transport; TLS is agreed on when it returns. */
 export function* dialPeer(t: Fixture, listener: ListenSocket): Script<Peer> {
-  if (t.transport.isBlocking) return RawPeer.connect(t, listener);
+  if (t.transport.isBlocking) return yield* RawPeer.connect(t, listener);
   const conn = yield* settled(t.dial(listener));
   if (t.transport.isTls) yield* settled((conn as Deno.TlsConn).handshake());
   return {
@@ -46,7 +46,7 @@ export function* dialPeer(t: Fixture, listener: ListenSocket): Script<Peer> {
  * reset when they close with input unread, so this one reads the first byte only.
  */
 export function* resettingPeer(t: Fixture, listener: ListenSocket): Script<ResettingPeer> {
-  if (t.transport.isBlocking) return RawPeer.connect(t, listener);
+  if (t.transport.isBlocking) return yield* RawPeer.connect(t, listener);
   if (t.transport.isUnix) {
     const conn = yield* settled(Deno.connect({ transport: "unix", path: listener.host }));
     return {
