@@ -5,7 +5,7 @@
  * @module
  */
 import { ReceiveBuffer } from "../receive_buffer.ts";
-import { BIO_CTRL_RESET } from "./constants.ts";
+import { createIncoming, type Incoming } from "./incoming.ts";
 import type { Handle, Libssl } from "./libssl.ts";
 
 /** So much is encrypted before it is sent; what the kernel has no room for is kept by the socket. */
@@ -24,7 +24,7 @@ const JOINED_BYTES = 16_384;
 export class TlsBuffers {
   readonly libssl: Libssl;
   /** Ciphertext that came. */
-  readonly incoming: Handle;
+  readonly incoming: Incoming;
   /** Ciphertext to be sent. */
   readonly outgoing: Handle;
   /** What `outgoing` is read into. */
@@ -35,7 +35,7 @@ export class TlsBuffers {
 
   constructor(libssl: Libssl, recvBufferBytes: number) {
     this.libssl = libssl;
-    this.incoming = libssl.BIO_new(libssl.BIO_s_mem())!;
+    this.incoming = createIncoming(libssl);
     this.outgoing = libssl.BIO_new(libssl.BIO_s_mem())!;
     this.plain = new ReceiveBuffer(recvBufferBytes + RECORD_BYTES);
   }
@@ -49,14 +49,9 @@ export class TlsBuffers {
     return this.#joined.subarray(0, length);
   }
 
-  /** Drops what a connection that failed has left. */
-  dropIncoming(): void {
-    this.libssl.BIO_ctrl(this.incoming, BIO_CTRL_RESET, 0n, null);
-  }
-
   /** Gives it back; connections that are open hold their own references. */
   free(): void {
-    this.libssl.BIO_free(this.incoming);
+    this.libssl.BIO_free(this.incoming.bio);
     this.libssl.BIO_free(this.outgoing);
   }
 }

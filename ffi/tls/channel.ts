@@ -3,8 +3,7 @@
  * sockets' states or of descriptors: ciphertext comes in by {@linkcode TlsChannel.feed} and goes out
  * by its transport.
  *
- * libssl could own the descriptor (SSL_set_fd), which is two calls a request in place of seven and
- * measured 1 % less CPU. But there a write that has no room leaves an encrypted record behind that
+ * libssl could own the descriptor (SSL_set_fd), which is two calls a request in place of five. But there a write that has no room leaves an encrypted record behind that
  * counts as not written, and cannot be told from one that does not. Here what is accepted is exact.
  * @module
  */
@@ -22,14 +21,10 @@ import {
   X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS,
 } from "./constants.ts";
 import { opensslError, tlsError } from "./errors.ts";
+import { memory } from "./incoming.ts";
 import type { Handle } from "./libssl.ts";
 import type { SecureContext } from "./secure_context.ts";
 import { cString } from "./strings.ts";
-
-const NONE = new Uint8Array(0);
-
-/** Up to here one read ahead takes all that came, if no part of a record was there before. */
-const SMALL_BYTES = 16_384;
 
 /** What carries the ciphertext. */
 export interface Transport {
@@ -66,9 +61,7 @@ export class TlsChannel {
   /** OpenSSL writes to the descriptor itself, and had no room. */
   #isBlocked = false;
   /** Ciphertext that OpenSSL did not get to, as it had no room to answer. */
-  #unread: Uint8Array | null = null;
-  /** OpenSSL may hold a part of a record. */
-  #hasPart = false;
+  #unread: Uint8Array<ArrayBuffer> | null = null;
 
   /** @param expectations Of a client; null for a server. */
   constructor(
@@ -85,8 +78,9 @@ export class TlsChannel {
     libssl.ERR_clear_error();
     const ssl = this.#ssl = libssl.SSL_new(secure.handle);
     if (ssl === null) throw opensslError(libssl, "Cannot start TLS", Error);
-    libssl.BIO_up_ref(buffers.incoming);
-    libssl.SSL_set_bio(ssl, buffers.incoming, this.#outgoing(secure.wantsKtls, fd));
+    const { bio } = buffers.incoming;
+    libssl.BIO_up_ref(bio);
+    libssl.SSL_set_bio(ssl, bio, this.#outgoing(secure.wantsKtls, fd));
     if (expectations === null) libssl.SSL_set_accept_state(ssl);
     else this.#expect(secure, expectations);
   }
@@ -102,13 +96,8 @@ export class TlsChannel {
   }
 
   /** Takes ciphertext that came. {@linkcode handshake} or {@linkcode read} must follow. */
-  feed(bytes: Uint8Array, length: number): void {
-    const { libssl, incoming } = this.#buffers;
-    if (this.#unread !== null) {
-      libssl.BIO_write(incoming, this.#unread, this.#unread.length);
-      this.#unread = null;
-    }
-    libssl.BIO_write(incoming, bytes, length);
+  feed(bytes: Uint8Array<ArrayBuffer>, length: number): void {
+    this.#buffers.incoming.feed(bytes, length);
   }
 
   /** Goes on with the handshake as far as it can; see `isEstablished` and `error`. */
@@ -119,7 +108,6 @@ export class TlsChannel {
     this.#isBlocked = false;
     if (result === 1) {
       this.isEstablished = true;
-      this.#hasPart = true; // what came behind the handshake
       this.#send(false);
       return this.#useKtls();
     }
@@ -132,27 +120,23 @@ export class TlsChannel {
   /**
    * Decrypts all that came: returns how many bytes lie in `buffers.plain`. `isEnded` and `error`
    * hold behind those.
-   *
-   * @param fed How many bytes of ciphertext came.
    */
-  read(fed: number): number {
-    const { libssl, plain, outgoing } = this.#buffers;
+  read(): number {
+    const { libssl, incoming, outgoing, plain } = this.#buffers;
     if (plain.bytes.length === 0) plain.isRestored();
     const { bytes } = plain;
-    const isOne = fed <= SMALL_BYTES && !this.#hasPart;
-    let total = libssl.SSL_read(this.#ssl, bytes, bytes.length);
-    if (total > 0 && isOne && libssl.SSL_has_pending(this.#ssl) === 0) {
-      // What a request is, and all of it.
-      if (libssl.BIO_ctrl_pending(outgoing) > 0) this.#send(false);
-      return total;
-    }
-    let count = total;
+    let total = 0, count = libssl.SSL_read(this.#ssl, bytes, bytes.length);
     while (count > 0) {
+      total += count;
+      if (incoming.length === 0) {
+        // What a request is: nothing is left. Answers that TLS itself gives are rare.
+        if (libssl.BIO_ctrl_pending(outgoing) > 0) this.#send(false);
+        return total;
+      }
       count = libssl.SSL_read(this.#ssl, bytes.subarray(total), bytes.length - total);
-      if (count > 0) total += count;
     }
     this.#nothingMore(count);
-    return Math.max(0, total);
+    return total;
   }
 
   /** Encrypts and sends; returns how many bytes were accepted. */
@@ -178,10 +162,7 @@ export class TlsChannel {
   flush(): boolean {
     if (this.#isBlocked) {
       if (this.isEstablished) this.closeNotify();
-      else {
-        this.feed(NONE, 0);
-        this.handshake();
-      }
+      else this.#goOn();
     }
     const output = this.#output;
     if (output !== null) {
@@ -264,18 +245,17 @@ export class TlsChannel {
 
   /** SSL_read has nothing more to give: finds out why. */
   #nothingMore(result: number): void {
-    const { libssl } = this.#buffers;
+    const { libssl, incoming } = this.#buffers;
     const ssl = this.#ssl!;
-    const reason = libssl.SSL_get_error(ssl, result);
-    if (reason === SSL_ERROR_WANT_READ) {
-      this.#hasPart = libssl.SSL_has_pending(ssl) === 1;
-    } else if (reason === SSL_ERROR_ZERO_RETURN) {
+    let reason = libssl.SSL_get_error(ssl, result);
+    if (reason === SSL_ERROR_SSL && libssl.SSL_in_init(ssl) === 0) {
+      libssl.ERR_clear_error(); // somebody else's error: one of its own leaves no connection open
+      reason = libssl.SSL_get_error(ssl, result);
+    }
+    if (reason === SSL_ERROR_ZERO_RETURN) {
       this.isEnded = true;
-      this.#buffers.dropIncoming(); // nothing counts behind it
-    } else if (reason === SSL_ERROR_SSL && libssl.SSL_in_init(ssl) === 0) {
-      libssl.ERR_clear_error(); // somebody else's error: one of this connection would end it
-      this.#hasPart = true;
-    } else {
+      incoming.clear(); // nothing counts behind it
+    } else if (reason !== SSL_ERROR_WANT_READ) {
       this.#failed("Cannot read");
     }
     this.#send(false);
@@ -283,17 +263,25 @@ export class TlsChannel {
 
   /** The memory is shared: what is not read goes aside. */
   #block(): void {
-    const { libssl, incoming } = this.#buffers;
+    const { incoming, libssl } = this.#buffers;
     this.#isBlocked = true;
-    const length = libssl.BIO_ctrl_pending(incoming);
+    const { length } = incoming;
     if (length === 0) return;
-    this.#unread = new Uint8Array(length);
-    libssl.BIO_read(incoming, this.#unread, length);
+    this.#unread = memory(length);
+    libssl.BIO_read(incoming.bio, this.#unread, length);
+  }
+
+  /** There may be room now for what the handshake could not send. */
+  #goOn(): void {
+    const unread = this.#unread;
+    this.#unread = null;
+    if (unread !== null) this.feed(unread, unread.length);
+    this.handshake();
   }
 
   #failed(what: string): void {
     this.error = tlsError(this.#buffers.libssl, this.#ssl!, what, this.#serverName);
-    this.#buffers.dropIncoming();
+    this.#buffers.incoming.clear();
   }
 
   /** Sends what OpenSSL has written; what has no room waits. */

@@ -5,7 +5,6 @@
 
 export const SSL_CTRL_SET_TMP_DH = 3,
   SSL_CTRL_MODE = 33,
-  SSL_CTRL_SET_READ_AHEAD = 41,
   SSL_CTRL_SET_SESS_CACHE_MODE = 44,
   SSL_CTRL_SET_TLSEXT_HOSTNAME = 55,
   SSL_CTRL_CHAIN_CERT = 89,
@@ -34,7 +33,10 @@ export const SSL_TLSEXT_ERR_OK = 0, SSL_TLSEXT_ERR_ALERT_FATAL = 2;
 export const TLSEXT_NAMETYPE_HOST_NAME = 0;
 
 export const BIO_NOCLOSE = 0;
-export const BIO_CTRL_RESET = 1, BIO_CTRL_GET_KTLS_SEND = 73;
+export const BIO_CTRL_RESET = 1,
+  BIO_CTRL_GET_KTLS_SEND = 73,
+  BIO_C_GET_BUF_MEM_PTR = 115,
+  BIO_C_SET_BUF_MEM_EOF_RETURN = 130;
 
 /** By the names that options have. */
 export const TLS_VERSIONS = {

@@ -139,8 +139,6 @@ export const SYMBOLS = {
   SSL_get_error: { parameters: ["pointer", "i32"], result: "i32" },
   // int SSL_in_init(const SSL *s)
   SSL_in_init: { parameters: ["pointer"], result: "i32" },
-  // int SSL_has_pending(const SSL *s)
-  SSL_has_pending: { parameters: ["pointer"], result: "i32" },
 
   // const char *SSL_get_version(const SSL *ssl)
   SSL_get_version: { parameters: ["pointer"], result: "pointer" },

@@ -9,7 +9,6 @@ import {
   SSL_CTRL_MODE,
   SSL_CTRL_SET_MAX_PROTO_VERSION,
   SSL_CTRL_SET_MIN_PROTO_VERSION,
-  SSL_CTRL_SET_READ_AHEAD,
   SSL_CTRL_SET_SESS_CACHE_MODE,
   SSL_MODE_RELEASE_BUFFERS,
   SSL_OP_CIPHER_SERVER_PREFERENCE,
@@ -145,8 +144,6 @@ export class SecureContext {
 
   #setModes(options: TlsOptions): void {
     const { libssl, handle } = this;
-    // Reading ahead takes all that came out of the shared memory, and spares a call per record.
-    libssl.SSL_CTX_ctrl(handle, SSL_CTRL_SET_READ_AHEAD, 1n, null);
     // Sessions live in tickets with the clients: a cache here would grow by what clients send.
     libssl.SSL_CTX_ctrl(handle, SSL_CTRL_SET_SESS_CACHE_MODE, BigInt(SSL_SESS_CACHE_OFF), null);
     const name = cString("usockets");

@@ -22,6 +22,7 @@ import type { EpollSocket } from "../socket.ts";
 import type { TlsBuffers } from "./buffers.ts";
 import { type Expectations, TlsChannel } from "./channel.ts";
 import { readServerName } from "./client_hello.ts";
+import { memory } from "./incoming.ts";
 import { ChannelInfo } from "./info.ts";
 import { Lingering } from "./lingering.ts";
 import type { SecureContext } from "./secure_context.ts";
@@ -44,7 +45,7 @@ export class SocketTls implements LowPriority, Deferred {
   /** Waits for its turn. */
   #isQueued = false;
   /** Ciphertext that waits for its turn, or for the rest of a ClientHello. */
-  #held: Uint8Array | null = null;
+  #held: Uint8Array<ArrayBuffer> | null = null;
   /** With fewer bytes held it is not worth looking for the server's name. */
   #bytesNeeded = 0;
   /** The handshake is done, and what was written before is sent. */
@@ -154,14 +155,14 @@ export class SocketTls implements LowPriority, Deferred {
       if (held !== null) channel.feed(held, held.length);
       channel.handshake();
     }
-    this.#advanced(channel, held?.length ?? 0);
+    this.#advanced(channel);
   }
 
-  #advanced(channel: TlsChannel, fed: number): void {
+  #advanced(channel: TlsChannel): void {
     if (channel.error !== null) return this.#failed(CloseCode.Tls, channel.error);
     if (!channel.isEstablished) return this.#socket.rewatch();
     // First, as the memory is shared: what came behind the handshake.
-    const count = channel.read(fed);
+    const count = channel.read();
     const { isEnded, error } = channel;
     dispatch.handshaken(this.#socket as Socket);
     if (channel.ssl === null) return;
@@ -207,7 +208,7 @@ export class SocketTls implements LowPriority, Deferred {
 
   #hold(bytes: Uint8Array, length: number): void {
     const before = this.#held;
-    const held = new Uint8Array((before?.length ?? 0) + length);
+    const held = memory((before?.length ?? 0) + length);
     if (before !== null) held.set(before);
     held.set(bytes.subarray(0, length), held.length - length);
     this.#held = held;
@@ -216,7 +217,7 @@ export class SocketTls implements LowPriority, Deferred {
   // ---- receiving ----
 
   /** Ciphertext came. */
-  received(bytes: Uint8Array, length: number): void {
+  received(bytes: Uint8Array<ArrayBuffer>, length: number): void {
     if (this.#lingering !== null && this.#lingering.isDiscarding) return;
     const channel = this.#channel;
     if (channel === null || !channel.isEstablished) {
@@ -224,7 +225,7 @@ export class SocketTls implements LowPriority, Deferred {
       return this.#admit();
     }
     channel.feed(bytes, length);
-    const count = channel.read(length);
+    const count = channel.read();
     this.#received(count, channel.isEnded, channel.error);
   }
 
@@ -309,7 +310,7 @@ export class SocketTls implements LowPriority, Deferred {
     const wasEstablished = channel.isEstablished;
     channel.flush();
     if (channel.isEstablished !== wasEstablished || channel.error !== null) {
-      return this.#advanced(channel, 0); // OpenSSL wrote to the descriptor itself
+      return this.#advanced(channel); // OpenSSL wrote to the descriptor itself
     }
     if (channel.hasOutput) return this.#lingering?.madeProgress();
     this.#proceed();
