@@ -5,8 +5,8 @@
  * @module
  */
 import { ReceiveBuffer } from "../receive_buffer.ts";
-import { createIncoming, type Incoming } from "./incoming.ts";
-import type { Handle, Libssl } from "./libssl.ts";
+import { createIncoming, createOutgoing, type Incoming, type Outgoing } from "./memory.ts";
+import type { Libssl } from "./libssl.ts";
 
 /** So much is encrypted before it is sent; what the kernel has no room for is kept by the socket. */
 export const CHUNK_BYTES = 65_536;
@@ -26,7 +26,7 @@ export class TlsBuffers {
   /** Ciphertext that came. */
   readonly incoming: Incoming;
   /** Ciphertext to be sent. */
-  readonly outgoing: Handle;
+  readonly outgoing: Outgoing;
   /** What `outgoing` is read into. */
   readonly scratch = new Uint8Array(new ArrayBuffer(CHUNK_BYTES + OVERHEAD_BYTES));
   /** What was decrypted. */
@@ -36,7 +36,7 @@ export class TlsBuffers {
   constructor(libssl: Libssl, recvBufferBytes: number) {
     this.libssl = libssl;
     this.incoming = createIncoming(libssl);
-    this.outgoing = libssl.BIO_new(libssl.BIO_s_mem())!;
+    this.outgoing = createOutgoing(libssl);
     this.plain = new ReceiveBuffer(recvBufferBytes + RECORD_BYTES);
   }
 
@@ -52,6 +52,6 @@ export class TlsBuffers {
   /** Gives it back; connections that are open hold their own references. */
   free(): void {
     this.libssl.BIO_free(this.incoming.bio);
-    this.libssl.BIO_free(this.outgoing);
+    this.libssl.BIO_free(this.outgoing.bio);
   }
 }

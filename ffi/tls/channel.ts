@@ -21,7 +21,7 @@ import {
   X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS,
 } from "./constants.ts";
 import { opensslError, tlsError } from "./errors.ts";
-import { memory } from "./incoming.ts";
+import { memory } from "./memory.ts";
 import type { Handle } from "./libssl.ts";
 import type { SecureContext } from "./secure_context.ts";
 import { cString } from "./strings.ts";
@@ -130,7 +130,7 @@ export class TlsChannel {
       total += count;
       if (incoming.length === 0) {
         // What a request is: nothing is left. Answers that TLS itself gives are rare.
-        if (libssl.BIO_ctrl_pending(outgoing) > 0) this.#send(false);
+        if (!outgoing.isEmpty) this.#send(false);
         return total;
       }
       count = libssl.SSL_read(this.#ssl, bytes.subarray(total), bytes.length - total);
@@ -226,21 +226,21 @@ export class TlsChannel {
    * when keys are agreed on it hands them to the kernel.
    */
   #outgoing(wantsKtls: boolean, fd: number): Handle {
-    const { libssl, outgoing } = this.#buffers;
+    const { libssl, outgoing: { bio } } = this.#buffers;
     if (wantsKtls) return libssl.BIO_new_socket(fd, BIO_NOCLOSE)!;
-    libssl.BIO_up_ref(outgoing);
-    return outgoing;
+    libssl.BIO_up_ref(bio);
+    return bio;
   }
 
   /** Finds out whether the kernel has taken the keys; where not, memory goes on. */
   #useKtls(): void {
-    const { libssl, outgoing } = this.#buffers;
-    const bio = libssl.SSL_get_wbio(this.#ssl);
-    if (Deno.UnsafePointer.equals(bio, outgoing)) return;
-    this.isOffloaded = libssl.BIO_ctrl(bio, BIO_CTRL_GET_KTLS_SEND, 0n, null) === 1;
+    const { libssl, outgoing: { bio } } = this.#buffers;
+    const used = libssl.SSL_get_wbio(this.#ssl);
+    if (Deno.UnsafePointer.equals(used, bio)) return;
+    this.isOffloaded = libssl.BIO_ctrl(used, BIO_CTRL_GET_KTLS_SEND, 0n, null) === 1;
     if (this.isOffloaded) return;
-    libssl.BIO_up_ref(outgoing);
-    libssl.SSL_set0_wbio(this.#ssl, outgoing);
+    libssl.BIO_up_ref(bio);
+    libssl.SSL_set0_wbio(this.#ssl, bio);
   }
 
   /** SSL_read has nothing more to give: finds out why. */
@@ -286,9 +286,9 @@ export class TlsChannel {
 
   /** Sends what OpenSSL has written; what has no room waits. */
   #send(more: boolean): void {
-    const { libssl, outgoing, scratch } = this.#buffers;
+    const { outgoing, scratch } = this.#buffers;
     for (;;) {
-      const length = libssl.BIO_read(outgoing, scratch, scratch.length);
+      const length = outgoing.take(scratch);
       if (length <= 0) return;
       if (this.#output !== null) {
         this.#output = joined(this.#output, scratch, length);

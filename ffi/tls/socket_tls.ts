@@ -22,9 +22,9 @@ import type { EpollSocket } from "../socket.ts";
 import type { TlsBuffers } from "./buffers.ts";
 import { type Expectations, TlsChannel } from "./channel.ts";
 import { readServerName } from "./client_hello.ts";
-import { memory } from "./incoming.ts";
 import { ChannelInfo } from "./info.ts";
 import { Lingering } from "./lingering.ts";
+import { memory } from "./memory.ts";
 import type { SecureContext } from "./secure_context.ts";
 
 /** How far the end of our direction has come. */
