@@ -3,8 +3,9 @@
  * sockets' states or of descriptors: ciphertext comes in by {@linkcode TlsChannel.feed} and goes out
  * by its transport.
  *
- * libssl could own the descriptor (SSL_set_fd), which is two calls a request in place of five. But there a write that has no room leaves an encrypted record behind that
- * counts as not written, and cannot be told from one that does not. Here what is accepted is exact.
+ * libssl could own the descriptor (SSL_set_fd), which is two calls a request in place of five. But
+ * there a write that has no room leaves an encrypted record behind that counts as not written, and
+ * whether there is one cannot be asked. Here what is accepted is exact.
  * @module
  */
 import { CHUNK_BYTES, type TlsBuffers } from "./buffers.ts";

@@ -80,7 +80,12 @@ export class SocketTls implements LowPriority {
     conn.handshake().then(({ alpnProtocol }) => {
       this.info = {
         alpnProtocol: alpnProtocol ?? null,
-        serverName: this.#options === null ? undefined : this.#serverName,
+        // Of a server rustls tells neither the name nor anything else; a client lets in nobody else.
+        ...(this.#options === null ? {} : {
+          serverName: this.#serverName,
+          authorized: true,
+          authorizationError: null,
+        }),
       };
       settle();
     }, (error) => {

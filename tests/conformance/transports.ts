@@ -36,7 +36,7 @@ const denoSkips: readonly Skip[] = [
 
 const epollSkips: readonly Skip[] = [
   {
-    reason: "of a backend with buffers of its own; here the kernel sends what close() left",
+    reason: "of sockets with buffers of their own; here the kernel sends what close() left",
     tests: ["maxConnections counts a closed connection that still has bytes to send"],
   },
 ];
@@ -209,7 +209,7 @@ export const transports: readonly Transport[] = [
     isTls: true,
     isUnix: false,
     isBlocking: false,
-    skips: [...epollSkips, ...portSkips],
+    skips: [...portSkips],
   },
   {
     name: "epoll tls, blocking",
@@ -217,6 +217,6 @@ export const transports: readonly Transport[] = [
     isTls: true,
     isUnix: false,
     isBlocking: true,
-    skips: [...epollSkips, ...blockingSkips, ...blockingTlsSkips, ...portSkips],
+    skips: [...blockingSkips, ...blockingTlsSkips, ...portSkips],
   },
 ];
