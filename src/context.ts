@@ -175,6 +175,7 @@ export class SocketContext<S = unknown, C = unknown> implements Handlers<S, C> {
    */
   connect(options: ConnectOptions<S>): Socket<S, C> {
     checkConnectOptions(options);
+    if (options.serverName !== undefined) checkServerName("connect", options.serverName);
     const ext = this.#makeExt(options.ext);
     this.#checkAccepting("connect"); // behind socketExt(), which may have freed the context
     return this.loop.backend.connect(this, options, ext);

@@ -209,10 +209,8 @@ export function libraryTimedOut(socket: Socket): void {
   } else if ((flags & ENDING) !== 0) {
     socket.terminate(CloseCode.Clean, undefined);
   } else if ((flags & HANDSHAKING) !== 0) {
-    socket.terminate(
-      CloseCode.Tls,
-      new Deno.errors.TimedOut("Cannot finish the TLS handshake: the peer took too long"),
-    );
+    const why = "Cannot finish the TLS handshake: the peer took too long";
+    failed(socket, CloseCode.Tls, new Deno.errors.TimedOut(why)); // nothing can be sent any more
   }
 }
 

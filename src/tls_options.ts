@@ -104,7 +104,6 @@ const STRING_NAMES = [
   "passphrase",
   "ciphers",
   "ciphersuites",
-  "serverName",
 ] as const;
 const TLS_VERSIONS = ["TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3"];
 
@@ -144,10 +143,12 @@ export function checkTlsOptions(options: TlsOptions): void {
       `Cannot ${what}: an ALPN protocol has 1 to 255 bytes, unlike ${JSON.stringify(protocol)}`,
     );
   }
+  if (options.serverName !== undefined) checkServerName(what, options.serverName);
   for (const name of STRING_NAMES) {
     const value = options[name];
     if (value === undefined || (typeof value === "string" && !value.includes("\0"))) continue;
-    throw new TypeError(`Cannot ${what}: "${name}" must be a string, not ${quote(value)}`);
+    const unlike = name === "passphrase" ? "" : `, unlike ${quote(value)}`; // a secret is not told
+    throw new TypeError(`Cannot ${what}: "${name}" must be a string without a NUL${unlike}`);
   }
 }
 

@@ -30,10 +30,10 @@ export function useCertificate(
         throw opensslError(libssl, `Cannot use the ${what}`);
       }
     }
+    useKey(libssl, context, chain[0], key, options);
   } finally { // the context holds its own references
     for (const certificate of chain) libssl.X509_free(certificate);
   }
-  useKey(libssl, context, key, options);
 }
 
 /** Trusts certificates, and tells clients that theirs should come from one of these. */
@@ -71,7 +71,13 @@ export function useDhParams(libssl: Libssl, context: Handle, file: string): void
   });
 }
 
-function useKey(libssl: Libssl, context: Handle, pem: string, options: TlsOptions): void {
+function useKey(
+  libssl: Libssl,
+  context: Handle,
+  certificate: Handle,
+  pem: string,
+  options: TlsOptions,
+): void {
   const what = named("private key", options.keyFile);
   const isEncrypted = /BEGIN ENCRYPTED PRIVATE KEY|Proc-Type: 4,ENCRYPTED/.test(pem);
   if (isEncrypted && options.passphrase === undefined) {
@@ -86,15 +92,21 @@ function useKey(libssl: Libssl, context: Handle, pem: string, options: TlsOption
       const reason = takeReason(libssl);
       throw new Deno.errors.InvalidData(`Cannot read the ${what}: ${why} (${reason})`);
     }
-    const result = libssl.SSL_CTX_use_PrivateKey(context, key);
-    libssl.EVP_PKEY_free(key);
-    if (result === 1) return;
-    const reason = takeReason(libssl);
-    throw new Deno.errors.InvalidData(
-      reason.includes("mismatch")
-        ? `Cannot create a TLS context: the private key is not the certificate's (${reason})`
-        : `Cannot use the ${what}: ${reason}`,
-    );
+    try {
+      // A key of another kind than the certificate's would be taken, and go with no certificate.
+      if (libssl.X509_check_private_key(certificate, key) !== 1) {
+        throw new Deno.errors.InvalidData(
+          `Cannot create a TLS context: the private key is not the certificate's (${
+            takeReason(libssl)
+          })`,
+        );
+      }
+      if (libssl.SSL_CTX_use_PrivateKey(context, key) !== 1) {
+        throw opensslError(libssl, `Cannot use the ${what}`);
+      }
+    } finally {
+      libssl.EVP_PKEY_free(key);
+    }
   });
 }
 

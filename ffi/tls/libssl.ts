@@ -57,6 +57,8 @@ export const SYMBOLS = {
   X509_free: { parameters: ["pointer"], result: "void" },
   // int X509_check_issued(X509 *issuer, X509 *subject)
   X509_check_issued: { parameters: ["pointer", "pointer"], result: "i32" },
+  // int X509_check_private_key(const X509 *x, const EVP_PKEY *k)
+  X509_check_private_key: { parameters: ["pointer", "pointer"], result: "i32" },
   // const char *X509_verify_cert_error_string(long n)
   X509_verify_cert_error_string: { parameters: ["i64"], result: "pointer" },
   // int X509_STORE_add_cert(X509_STORE *ctx, X509 *x)

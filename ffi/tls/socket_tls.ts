@@ -399,7 +399,9 @@ export class SocketTls implements LowPriority, Deferred {
       return true; // the peer is to read the alert, which a RST would overtake
     }
     if (this.#fin === FIN_NONE) this.#fin = FIN_WANTED;
-    if (!this.#isEstablished) return this.#early !== null;
+    if (!this.#isEstablished) {
+      return this.#early !== null && (this.#socket.flags & FAILED) === 0;
+    }
     this.#proceed();
     return this.#fin !== FIN_SENT;
   }

@@ -16,6 +16,7 @@ import {
   CLIENT,
   CLOSED,
   CONNECTING,
+  FAILED,
   HANDSHAKING,
   PAUSED,
   PEER_ENDED,
@@ -148,9 +149,7 @@ export class DenoSocket<S = unknown, C = unknown> extends Socket<S, C>
     if (conn === null || (this.flags & CLIENT) === 0 || isUnix(conn)) {
       refuse("upgradeTls() here: only an open TCP connection that connect() made can start TLS");
     }
-    if (options.cert !== undefined || options.certFile !== undefined) {
-      refuse("a client certificate in upgradeTls()");
-    }
+    if (options.cert ?? options.certFile) refuse("a client certificate in upgradeTls()");
     // startTls() fails with Busy and loses the connection while a read is pending, and a read
     // cannot be cancelled.
     if (this.#receiver.isReading || this.#receiver.hasResult) {
@@ -428,6 +427,7 @@ export class DenoSocket<S = unknown, C = unknown> extends Socket<S, C>
   #hasToSend(): boolean {
     // An error of reading is none of sending: a TLS peer may have ended its side the wrong way.
     if (this.#writeError !== undefined || this.#tls?.error !== undefined) return false;
+    if ((this.flags & (HANDSHAKING | FAILED)) === (HANDSHAKING | FAILED)) return false; // too slow
     // Closing a TlsConn only begins to send close_notify; closeWrite() tells when it is out.
     if (this.#tls !== null && this.#fin === FIN_NONE) this.#fin = FIN_WANTED;
     const hasNotify = this.#tls !== null && this.#tls.info !== null && this.#fin === FIN_WANTED;
