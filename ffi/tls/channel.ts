@@ -19,13 +19,18 @@ import {
   SSL_ERROR_ZERO_RETURN,
   SSL_RECEIVED_SHUTDOWN,
   SSL_SENT_SHUTDOWN,
+  TLSEXT_NAMETYPE_HOST_NAME,
+  X509_CHECK_FLAG_NEVER_CHECK_SUBJECT,
   X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS,
 } from "./constants.ts";
 import { opensslError, tlsError } from "./errors.ts";
-import { memory } from "./memory.ts";
+import { concat, memory } from "./memory.ts";
 import type { Handle } from "./libssl.ts";
 import type { SecureContext } from "./secure_context.ts";
-import { cString } from "./strings.ts";
+import { cString, readCString } from "./strings.ts";
+
+/** A name must be among the alternative names, and whole; RFC 9525 forbids the common name. */
+const HOST_FLAGS = X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS | X509_CHECK_FLAG_NEVER_CHECK_SUBJECT;
 
 /** What carries the ciphertext. */
 export interface Transport {
@@ -51,6 +56,8 @@ export class TlsChannel {
   error: Error | null = null;
   /** The kernel encrypts: what is written goes to the transport as it is. */
   isOffloaded = false;
+  /** Nothing can be sent before the rest of a message of TLS itself has come. */
+  awaitsMore = false;
   /** Null when it is freed. */
   #ssl: Handle | null;
   readonly #buffers: TlsBuffers;
@@ -96,6 +103,21 @@ export class TlsChannel {
     return this.#output !== null || this.#isBlocked;
   }
 
+  /**
+   * Whether more waits than a write leaves behind: answers of TLS itself, to a peer that asks and does
+   * not read. It must not be read from, or there would be no end of them.
+   */
+  get isCongested(): boolean {
+    return this.#output !== null && this.#output.length > 2 * CHUNK_BYTES;
+  }
+
+  /** Whether it is this name, in any case, that the client asked for in the end. */
+  isFor(serverName: string): boolean {
+    const asked = this.#buffers.libssl.SSL_get_servername(this.#ssl, TLSEXT_NAMETYPE_HOST_NAME);
+    // OpenSSL does not know it of a session of TLS 1.2 that was resumed.
+    return asked === null || readCString(asked).toLowerCase() === serverName.toLowerCase();
+  }
+
   /** Takes ciphertext that came. {@linkcode handshake} or {@linkcode read} must follow. */
   feed(bytes: Uint8Array<ArrayBuffer>, length: number): void {
     this.#buffers.incoming.feed(bytes, length);
@@ -132,25 +154,29 @@ export class TlsChannel {
       if (incoming.length === 0) {
         // What a request is: nothing is left. Answers that TLS itself gives are rare.
         if (!outgoing.isEmpty) this.#send(false);
+        this.awaitsMore = false;
         return total;
       }
       count = libssl.SSL_read(this.#ssl, bytes.subarray(total), bytes.length - total);
     }
     this.#nothingMore(count);
+    if (this.awaitsMore) this.awaitsMore = libssl.SSL_in_init(this.#ssl) === 1;
     return total;
   }
 
   /** Encrypts and sends; returns how many bytes were accepted. */
   write(bytes: Uint8Array, more: boolean): number {
     if (this.error !== null) return 0;
-    if (this.isOffloaded) return this.#transport.transmit(bytes, bytes.length, more);
+    // Without `more`: the kernel would keep the record open, and no flush() would close it.
+    if (this.isOffloaded) return this.#transport.transmit(bytes, bytes.length, false);
     const { libssl } = this.#buffers;
     let accepted = 0;
     while (accepted < bytes.length && this.#output === null) {
       const length = Math.min(bytes.length - accepted, CHUNK_BYTES);
       const chunk = accepted === 0 ? bytes : bytes.subarray(accepted);
-      if (libssl.SSL_write(this.#ssl, chunk, length) <= 0) {
-        this.#failed("Cannot write");
+      const result = libssl.SSL_write(this.#ssl, chunk, length);
+      if (result <= 0) {
+        this.#cannotWrite(result);
         return accepted;
       }
       accepted += length;
@@ -173,14 +199,17 @@ export class TlsChannel {
     return !this.hasOutput;
   }
 
-  /** Ends our direction. */
-  closeNotify(): void {
+  /** Ends our direction; returns false where that has to wait for more of the peer. */
+  closeNotify(): boolean {
     const { libssl } = this.#buffers;
+    this.awaitsMore = libssl.SSL_in_init(this.#ssl) === 1;
+    if (this.awaitsMore) return false;
     const result = libssl.SSL_shutdown(this.#ssl);
     this.#isBlocked = result < 0 &&
       libssl.SSL_get_error(this.#ssl, result) === SSL_ERROR_WANT_WRITE;
     if (result < 0) libssl.ERR_clear_error();
     this.#send(false);
+    return true;
   }
 
   /** Keeps the session for the next connection to that server. */
@@ -213,7 +242,7 @@ export class TlsChannel {
     const name = cString(serverName.replace(/\.$/, ""));
     if (libssl.X509_VERIFY_PARAM_set1_ip_asc(libssl.SSL_get0_param(ssl), name) === 1) return;
     libssl.ERR_clear_error(); // no address, so a name
-    libssl.SSL_set_hostflags(ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+    libssl.SSL_set_hostflags(ssl, HOST_FLAGS);
     if (
       libssl.SSL_set1_host(ssl, name) !== 1 ||
       libssl.SSL_ctrl(ssl, SSL_CTRL_SET_TLSEXT_HOSTNAME, 0n, name) !== 1
@@ -262,6 +291,15 @@ export class TlsChannel {
     this.#send(false);
   }
 
+  /**
+   * In the middle of a message of TLS itself, a ticket or a new key, nothing can be written; the
+   * bytes are not taken then.
+   */
+  #cannotWrite(result: number): void {
+    this.awaitsMore = this.#buffers.libssl.SSL_get_error(this.#ssl, result) === SSL_ERROR_WANT_READ;
+    if (!this.awaitsMore) this.#failed("Cannot write");
+  }
+
   /** The memory is shared: what is not read goes aside. */
   #block(): void {
     const { incoming, libssl } = this.#buffers;
@@ -292,7 +330,7 @@ export class TlsChannel {
       const length = outgoing.take(scratch);
       if (length <= 0) return;
       if (this.#output !== null) {
-        this.#output = joined(this.#output, scratch, length);
+        this.#output = concat(this.#output, scratch.subarray(0, length));
       } else {
         const sent = this.#transport.transmit(scratch, length, more);
         if (sent < length) this.#output = scratch.slice(sent, length);
@@ -300,11 +338,4 @@ export class TlsChannel {
       if (length < scratch.length) return;
     }
   }
-}
-
-function joined(first: Uint8Array, second: Uint8Array, length: number): Uint8Array {
-  const both = new Uint8Array(first.length + length);
-  both.set(first);
-  both.set(second.subarray(0, length), first.length);
-  return both;
 }

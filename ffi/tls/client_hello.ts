@@ -4,7 +4,7 @@
  * @module
  */
 
-/** A longer one, or one in more pieces, is left to OpenSSL, which has limits too. */
+/** A longer one, or one in more pieces, is refused. */
 const BYTES_MAX = 65_536, RECORDS_MAX = 64;
 
 const HANDSHAKE_RECORD = 22, CLIENT_HELLO = 1, SERVER_NAME_EXTENSION = 0, HOST_NAME = 0;
@@ -12,11 +12,11 @@ const HANDSHAKE_RECORD = 22, CLIENT_HELLO = 1, SERVER_NAME_EXTENSION = 0, HOST_N
 /**
  * The server name that a client asks for: `""` for none, or where these bytes are no ClientHello and
  * OpenSSL may say what is wrong. While more must come: how many bytes there must be, for another try
- * to make sense.
+ * to make sense. Null for one in too many pieces.
  */
-export function readServerName(bytes: Uint8Array): string | number {
+export function readServerName(bytes: Uint8Array): string | number | null {
   const message = readMessage(bytes);
-  if (typeof message === "number") return message;
+  if (message === null || typeof message === "number") return message;
   try {
     return findServerName(new Reader(message));
   } catch (error) {
@@ -25,8 +25,8 @@ export function readServerName(bytes: Uint8Array): string | number {
   }
 }
 
-/** The ClientHello put together from its records, or how many bytes there must be. */
-function readMessage(bytes: Uint8Array): Uint8Array | number {
+/** The ClientHello put together from its records, or how many bytes there must be; null to refuse. */
+function readMessage(bytes: Uint8Array): Uint8Array | number | null {
   const message = new Uint8Array(bytes.length);
   let length = 0, at = 0;
   for (let i = 0; i < RECORDS_MAX; i++) {
@@ -34,16 +34,17 @@ function readMessage(bytes: Uint8Array): Uint8Array | number {
     if (bytes.length >= at + 2 && bytes[at + 1] !== 3) return EMPTY;
     if (bytes.length < at + 5) return at + 5;
     const end = at + 5 + (bytes[at + 3] << 8 | bytes[at + 4]);
-    if (end === at + 5 || end - at > 5 + 16_384 || end > BYTES_MAX) return EMPTY;
+    if (end > BYTES_MAX) return null;
     if (bytes.length < end) return end;
     message.set(bytes.subarray(at + 5, end), length);
     length += end - at - 5;
     at = end;
+    if (length === 0) return null;
     if (message[0] !== CLIENT_HELLO) return EMPTY;
     const total = 4 + (message[1] << 16 | message[2] << 8 | message[3]);
     if (length >= 4 && length >= total) return message.subarray(0, total);
   }
-  return EMPTY;
+  return null;
 }
 
 const EMPTY = new Uint8Array(0);

@@ -91,6 +91,12 @@ export function verifyFailure(libssl: Libssl, ssl: Handle): { code: string; text
   };
 }
 
+/** A client whose server name cannot be trusted to be the one that its options were chosen by. */
+export function nameError(why: string): Error {
+  const error = new Deno.errors.InvalidData(`Cannot finish the TLS handshake: ${why}`);
+  return Object.assign(error, { code: "ERR_SSL_BAD_SERVER_NAME" });
+}
+
 function withReason(what: string, reason: string, Class: new (message: string) => Error): Error {
   const hint = HINTS[reason] === undefined ? "" : ` (${HINTS[reason]})`;
   const error = new Class(`${what}: ${reason || "OpenSSL gives no reason"}${hint}`);

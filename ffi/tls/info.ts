@@ -25,11 +25,13 @@ export class ChannelInfo implements TlsInfo {
   readonly #der: Uint8Array<ArrayBuffer> | null;
   #certificate: X509Certificate | null = null;
 
-  constructor(libssl: Libssl, channel: TlsChannel) {
+  /** @param serverName Where it is known from the ClientHello. */
+  constructor(libssl: Libssl, channel: TlsChannel, serverName: string | null) {
     const ssl = channel.ssl!;
     this.alpnProtocol = readAlpn(libssl, ssl);
-    this.serverName = readCString(libssl.SSL_get_servername(ssl, TLSEXT_NAMETYPE_HOST_NAME)) ||
-      undefined;
+    const asked = serverName ??
+      readCString(libssl.SSL_get_servername(ssl, TLSEXT_NAMETYPE_HOST_NAME));
+    this.serverName = asked || undefined;
     this.protocol = readCString(libssl.SSL_get_version(ssl));
     this.cipher = readCString(libssl.SSL_CIPHER_get_name(libssl.SSL_get_current_cipher(ssl)));
     this.resumed = libssl.SSL_session_reused(ssl) === 1;

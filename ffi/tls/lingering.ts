@@ -5,7 +5,7 @@
 import type { EpollBackend } from "../backend.ts";
 
 /** How long it may make no progress, in milliseconds. */
-const LINGER_MS = 30_000;
+export const LINGER_MS = 30_000;
 
 /** How long a peer may take to read the alert that ended its connection. */
 const DISCARD_MS = 1000;
@@ -19,12 +19,12 @@ export class Lingering {
   readonly #onEnd: () => void;
   #isOver = false;
 
-  constructor(backend: EpollBackend, isDiscarding: boolean, onEnd: () => void) {
+  constructor(backend: EpollBackend, ms: number, isDiscarding: boolean, onEnd: () => void) {
     this.#backend = backend;
     this.isDiscarding = isDiscarding;
     this.#onEnd = onEnd;
-    const ms = isDiscarding ? DISCARD_MS : LINGER_MS;
-    this.#deadline = { due: performance.now() + ms, fire: () => this.giveUp() };
+    const due = performance.now() + (isDiscarding ? DISCARD_MS : ms);
+    this.#deadline = { due, fire: () => this.giveUp() };
     backend.timers.insert(this.#deadline);
     backend.lingering.add(this);
     backend.loop.retain();

@@ -39,6 +39,14 @@ export function memory(length: number): Uint8Array<ArrayBuffer> {
   return new Uint8Array(new ArrayBuffer(Math.max(length, 128)), 0, length);
 }
 
+/** Two views as one, in such memory. */
+export function concat(first: Uint8Array, second: Uint8Array): Uint8Array<ArrayBuffer> {
+  const both = memory(first.length + second.length);
+  both.set(first);
+  both.set(second, first.length);
+  return both;
+}
+
 /** Reads without copies, if this OpenSSL is known to. */
 export function createIncoming(libssl: Libssl): Incoming {
   const direct = new DirectIncoming(libssl);

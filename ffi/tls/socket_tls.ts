@@ -22,10 +22,14 @@ import type { EpollSocket } from "../socket.ts";
 import type { TlsBuffers } from "./buffers.ts";
 import { type Expectations, TlsChannel } from "./channel.ts";
 import { readServerName } from "./client_hello.ts";
+import { EarlyWrites } from "./early_writes.ts";
+import { nameError } from "./errors.ts";
 import { ChannelInfo } from "./info.ts";
-import { Lingering } from "./lingering.ts";
-import { memory } from "./memory.ts";
+import { LINGER_MS, Lingering } from "./lingering.ts";
+import { concat } from "./memory.ts";
 import type { SecureContext } from "./secure_context.ts";
+
+const NOTHING = new Uint8Array(0);
 
 /** How far the end of our direction has come. */
 const FIN_NONE = 0, FIN_WANTED = 1, FIN_NOTIFIED = 2, FIN_SENT = 3;
@@ -46,13 +50,14 @@ export class SocketTls implements LowPriority, Deferred {
   #isQueued = false;
   /** Ciphertext that waits for its turn, or for the rest of a ClientHello. */
   #held: Uint8Array<ArrayBuffer> | null = null;
+  /** By which the options of a server were chosen; null where it did not matter. */
+  #serverName: string | null = null;
   /** With fewer bytes held it is not worth looking for the server's name. */
   #bytesNeeded = 0;
   /** The handshake is done, and what was written before is sent. */
   #isReady = false;
   /** Written before. */
-  #early: Uint8Array[] | null = null;
-  #earlyBytes = 0;
+  #early: EarlyWrites | null = null;
   /** Decrypted while the socket was paused. */
   #plain: Uint8Array | null = null;
   /** A close_notify that came while the socket was paused. */
@@ -73,7 +78,7 @@ export class SocketTls implements LowPriority, Deferred {
   get info(): TlsInfo | null {
     const channel = this.#channel;
     if (this.#info === null && channel !== null && channel.isEstablished && channel.ssl !== null) {
-      this.#info = new ChannelInfo(this.#buffers.libssl, channel);
+      this.#info = new ChannelInfo(this.#buffers.libssl, channel, this.#serverName);
     }
     return this.#info;
   }
@@ -81,14 +86,21 @@ export class SocketTls implements LowPriority, Deferred {
   /** What the selector is to watch for. */
   wanted(flags: number): number {
     const channel = this.#channel;
-    const writes = channel !== null && channel.hasOutput ? EPOLLOUT : 0;
+    const isEstablished = channel !== null && channel.isEstablished;
+    // With kTLS the rest of what was written early waits here, and nothing in the channel.
+    const waits = channel !== null &&
+      (channel.hasOutput || (isEstablished && this.#early !== null && !channel.awaitsMore));
+    const writes = waits ? EPOLLOUT : 0;
     if ((flags & CLOSED) !== 0) {
       const lingering = this.#lingering;
       if (lingering === null || this.#isQueued) return writes;
-      return lingering.isDiscarding || !this.#isEstablished ? writes | EPOLLIN : writes;
+      const reads = lingering.isDiscarding || !isEstablished || channel.awaitsMore;
+      return reads ? writes | EPOLLIN : writes;
     }
-    if (!this.#isEstablished) return this.#isQueued ? writes : writes | EPOLLIN;
-    const reads = (flags & (PAUSED | PEER_ENDED)) === 0 && this.#plain === null && !this.#isEndHeld;
+    if (!isEstablished) return this.#isQueued ? writes : writes | EPOLLIN;
+    if (channel.awaitsMore) return writes | EPOLLIN; // before anything can be sent
+    const isHeld = this.#plain !== null || this.#isEndHeld || channel.isCongested;
+    const reads = (flags & (PAUSED | PEER_ENDED)) === 0 && !isHeld;
     const owed = (flags & (WANTS_WRITABLE | FAILED | SHUT_DOWN)) === WANTS_WRITABLE;
     return (reads ? EPOLLIN : 0) | (owed ? EPOLLOUT : writes);
   }
@@ -114,18 +126,20 @@ export class SocketTls implements LowPriority, Deferred {
     });
   }
 
+  /** Whether the server's name is known, if it matters. */
+  #isHelloComplete(): boolean {
+    if (this.#expectations !== null || !this.#looksForName()) return true;
+    const held = this.#held!;
+    if (held.length < this.#bytesNeeded) return false;
+    const name = readServerName(held);
+    if (typeof name === "number") this.#bytesNeeded = name;
+    return typeof name !== "number";
+  }
+
   /** Goes on as soon as an iteration's budget for handshakes allows it. */
   #admit(): void {
-    if (this.#isQueued || (this.#held !== null && this.#held.length < this.#bytesNeeded)) return;
-    const { context } = this.#socket;
-    if (this.#channel === null && this.#expectations === null && this.#looksForName()) {
-      const name = readServerName(this.#held!);
-      if (typeof name === "number") {
-        this.#bytesNeeded = name;
-        return;
-      }
-    }
-    this.#isQueued = !context.loop.lowPriority.admit(this);
+    if (this.#isQueued || (this.#channel === null && !this.#isHelloComplete())) return;
+    this.#isQueued = !this.#socket.context.loop.lowPriority.admit(this);
     if (this.#isQueued) this.#socket.rewatch();
     else this.#handshake();
   }
@@ -161,6 +175,9 @@ export class SocketTls implements LowPriority, Deferred {
   #advanced(channel: TlsChannel): void {
     if (channel.error !== null) return this.#failed(CloseCode.Tls, channel.error);
     if (!channel.isEstablished) return this.#socket.rewatch();
+    if (this.#serverName !== null && !channel.isFor(this.#serverName)) {
+      return this.#failed(CloseCode.Tls, nameError("the client changed the server name"));
+    }
     // First, as the memory is shared: what came behind the handshake.
     const count = channel.read();
     const { isEnded, error } = channel;
@@ -177,12 +194,14 @@ export class SocketTls implements LowPriority, Deferred {
   #createChannel(): TlsChannel | null {
     const socket = this.#socket;
     const secure = this.#expectations === null ? this.#chooseByName() : this.#secure;
-    if (socket.nativeHandle === null) return null;
     const fd = socket.nativeHandle;
+    if (fd === null) return null;
     try {
+      if (secure === null) throw nameError("the ClientHello is in too many pieces");
       return new TlsChannel(this.#buffers, secure, socket, fd, this.#expectations);
     } catch (error) {
-      this.#failed(CloseCode.System, toError(error));
+      const code = error instanceof Deno.errors.InvalidData ? CloseCode.Tls : CloseCode.System;
+      this.#failed(code, toError(error));
       return null;
     }
   }
@@ -191,12 +210,14 @@ export class SocketTls implements LowPriority, Deferred {
     return this.#secure.names.size > 0 || this.#socket.context.onServerName !== undefined;
   }
 
-  /** The options of the name that the client asks for, or of the context. */
-  #chooseByName(): SecureContext {
+  /** The options of the name that the client asks for, or of the context; null if it is too long. */
+  #chooseByName(): SecureContext | null {
     const secure = this.#secure;
     if (this.#held === null || !this.#looksForName()) return secure;
     const name = readServerName(this.#held);
-    if (typeof name === "number" || name === "") return secure;
+    if (typeof name !== "string") return null;
+    this.#serverName = name;
+    if (name === "") return secure;
     let named = secure.names.find(name);
     if (named === undefined) {
       dispatch.serverNameAsked(this.#socket as Socket, name);
@@ -207,11 +228,7 @@ export class SocketTls implements LowPriority, Deferred {
   }
 
   #hold(bytes: Uint8Array, length: number): void {
-    const before = this.#held;
-    const held = memory((before?.length ?? 0) + length);
-    if (before !== null) held.set(before);
-    held.set(bytes.subarray(0, length), held.length - length);
-    this.#held = held;
+    this.#held = concat(this.#held ?? NOTHING, bytes.subarray(0, length));
   }
 
   // ---- receiving ----
@@ -224,9 +241,12 @@ export class SocketTls implements LowPriority, Deferred {
       this.#hold(bytes, length);
       return this.#admit();
     }
+    const { awaitsMore } = channel;
     channel.feed(bytes, length);
     const count = channel.read();
     this.#received(count, channel.isEnded, channel.error);
+    if (awaitsMore && !channel.awaitsMore) this.sendable();
+    if (awaitsMore || channel.isCongested) this.#socket.rewatch();
   }
 
   /** What was decrypted, and what came behind. */
@@ -235,7 +255,7 @@ export class SocketTls implements LowPriority, Deferred {
     if (count > 0) {
       const bytes = this.#buffers.plain.view(count);
       if ((socket.flags & PAUSED) === 0) dispatch.received(socket as Socket, bytes);
-      else this.#plain = bytes.slice();
+      else this.#plain = this.#plain === null ? bytes.slice() : concat(this.#plain, bytes);
     }
     if (error !== null) this.#failed(CloseCode.Tls, error);
     else if (isEnded) this.#ended();
@@ -306,13 +326,14 @@ export class SocketTls implements LowPriority, Deferred {
   /** There is room for what waits. */
   sendable(): void {
     const channel = this.#channel;
-    if (channel === null) return;
+    if (channel === null || channel.ssl === null) return;
     const wasEstablished = channel.isEstablished;
     channel.flush();
     if (channel.isEstablished !== wasEstablished || channel.error !== null) {
       return this.#advanced(channel); // OpenSSL wrote to the descriptor itself
     }
     if (channel.hasOutput) return this.#lingering?.madeProgress();
+    if (channel.awaitsMore) return;
     this.#proceed();
     if (this.#lingering !== null) this.#lingerOn();
     else if (this.#isReady && !channel.hasOutput) dispatch.writable(this.#socket as Socket);
@@ -326,13 +347,8 @@ export class SocketTls implements LowPriority, Deferred {
 
   /** During the handshake: keeps so much as the options allow. */
   #sendLater(bytes: Uint8Array): number {
-    const room = this.#socket.backend.sendBufferBytes - this.#earlyBytes;
-    const accepted = Math.min(bytes.length, room);
-    if (accepted <= 0) return 0;
-    this.#early ??= [];
-    this.#early.push(bytes.slice(0, accepted));
-    this.#earlyBytes += accepted;
-    return accepted;
+    this.#early ??= new EarlyWrites(this.#socket.backend.sendBufferBytes);
+    return this.#early.accept(bytes);
   }
 
   /** OpenSSL refused: as with a dead connection, the write counts, and the error comes next. */
@@ -344,13 +360,11 @@ export class SocketTls implements LowPriority, Deferred {
   /** Sends what is due and has room. */
   #proceed(): void {
     const channel = this.#channel;
-    if (channel === null || !channel.isEstablished || channel.error !== null) return;
+    if (channel === null || channel.ssl === null) return;
+    if (!channel.isEstablished || channel.error !== null) return;
     this.#sendEarly(channel);
-    if (!this.#isReady || channel.hasOutput) return;
-    if (this.#fin === FIN_WANTED) {
-      this.#fin = FIN_NOTIFIED;
-      channel.closeNotify();
-    }
+    if (!this.#isReady || channel.hasOutput || channel.error !== null) return;
+    if (this.#fin === FIN_WANTED && channel.closeNotify()) this.#fin = FIN_NOTIFIED;
     if (this.#fin === FIN_NOTIFIED && !channel.hasOutput) {
       this.#fin = FIN_SENT;
       this.#socket.transmitFin();
@@ -358,18 +372,11 @@ export class SocketTls implements LowPriority, Deferred {
   }
 
   #sendEarly(channel: TlsChannel): void {
-    const early = this.#early;
-    while (early !== null && early.length > 0) {
-      const accepted = channel.write(early[0], early.length > 1);
-      if (channel.error !== null) return void this.#cannotSend(0);
-      if (accepted < early[0].length) {
-        early[0] = early[0].subarray(accepted);
-        return;
-      }
-      early.shift();
-    }
+    const isSent = this.#early === null || this.#early.sendBy(channel);
+    if (!isSent && channel.error === null) return;
     this.#early = null;
     this.#isReady = true;
+    if (channel.error !== null) this.#cannotSend(0);
   }
 
   // ---- closing ----
@@ -385,7 +392,9 @@ export class SocketTls implements LowPriority, Deferred {
     }
     const lingers = !isBroken && this.#mustLinger();
     if (lingers && !this.#socket.context.loop.isFreed) {
-      this.#lingering = new Lingering(this.#socket.backend, this.#isDead, () => this.free());
+      const { backend, context } = this.#socket;
+      const ms = this.#isEstablished ? LINGER_MS : context.handshakeTimeoutMs || LINGER_MS;
+      this.#lingering = new Lingering(backend, ms, this.#isDead, () => this.free());
     } else {
       this.free();
     }

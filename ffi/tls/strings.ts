@@ -5,8 +5,9 @@
 
 const encoder = new TextEncoder();
 
-/** With the NUL at the end, in memory that V8 does not move. */
+/** With the NUL at the end, in memory that V8 does not move. A NUL inside would cut it short. */
 export function cString(text: string): Uint8Array<ArrayBuffer> {
+  if (text.includes("\0")) throw new TypeError("Cannot pass text with a NUL to C");
   const bytes = encoder.encode(text);
   const terminated = new Uint8Array(new ArrayBuffer(bytes.length + 1));
   terminated.set(bytes);
