@@ -78,8 +78,8 @@ export interface TlsInfo {
   /** Whether the peer proved who it is: false without a certificate, and for one that fails. */
   readonly authorized?: boolean;
   /**
-   * What is wrong with the peer's certificate, such as `"CERT_HAS_EXPIRED"`: the names are those of
-   * OpenSSL and Node. Null when nothing is, and without a certificate. Only with
+   * What is wrong with the peer's certificate, such as `"CERT_HAS_EXPIRED"`, the last of several: the
+   * names are those of OpenSSL and Node. Null when nothing is, and without a certificate. Only with
    * `rejectUnauthorized: false` can it be anything else.
    */
   readonly authorizationError?: string | null;

@@ -10,6 +10,9 @@ import { opensslError, takeReason } from "./errors.ts";
 import type { Handle, Libssl } from "./libssl.ts";
 import { cString, readCString } from "./strings.ts";
 
+/** Without one OpenSSL would ask for it at the terminal. */
+const NO_PASSPHRASE = cString("");
+
 /** Takes a certificate with the chain behind it, and its key. */
 export function useCertificate(
   libssl: Libssl,
@@ -63,7 +66,7 @@ export function useDhParams(libssl: Libssl, context: Handle, file: string): void
   const what = `Diffie-Hellman parameters ${file}`;
   const pem = readPemFile("Diffie-Hellman parameters", file);
   withBio(libssl, pem, (bio) => {
-    const params = libssl.PEM_read_bio_DHparams(bio, null, null, null);
+    const params = libssl.PEM_read_bio_DHparams(bio, null, null, NO_PASSPHRASE);
     if (params === null) throw opensslError(libssl, `Cannot read the ${what}`);
     const result = libssl.SSL_CTX_ctrl(context, SSL_CTRL_SET_TMP_DH, 0n, params);
     libssl.DH_free(params);
@@ -84,8 +87,8 @@ function useKey(
     throw new Deno.errors.InvalidData(`Cannot read the ${what}: it needs a passphrase`);
   }
   withBio(libssl, pem, (bio) => {
-    // Without a passphrase OpenSSL would ask for one at the terminal.
-    const passphrase = cString(options.passphrase ?? "");
+    const { passphrase: text } = options;
+    const passphrase = text === undefined ? NO_PASSPHRASE : cString(text);
     const key = libssl.PEM_read_bio_PrivateKey(bio, null, null, passphrase);
     if (key === null) {
       const why = isEncrypted ? "wrong passphrase" : "no valid PEM";
@@ -116,7 +119,7 @@ function readCertificates(libssl: Libssl, what: string, pem: string): Handle[] {
   const certificates: Handle[] = [];
   withBio(libssl, pem, (bio) => {
     do {
-      const certificate = libssl.PEM_read_bio_X509(bio, null, null, cString(""));
+      const certificate = libssl.PEM_read_bio_X509(bio, null, null, NO_PASSPHRASE);
       if (certificate === null) {
         for (const read of certificates) libssl.X509_free(read);
         const reason = takeReason(libssl);
