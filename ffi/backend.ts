@@ -142,7 +142,9 @@ export class EpollBackend implements Backend {
   // ---- what the core asks for ----
 
   createSecureContext(options: TlsOptions): SecureContext {
-    return new SecureContext(openLibssl(), options);
+    const libssl = openLibssl();
+    this.tlsBuffers(libssl); // here there is somebody to tell if memory runs out
+    return new SecureContext(libssl, options);
   }
 
   releaseSecureContext(secureContext: unknown): void {

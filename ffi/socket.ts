@@ -429,7 +429,7 @@ export class EpollSocket<S = unknown, C = unknown> extends Socket<S, C>
 
   protected override release(): void {
     this.#opening?.cancel();
-    if (this.#tls?.release(this.#isBroken)) this.rewatch();
+    if (this.#tls?.release(this.#isBroken || this.#watchError !== null)) this.rewatch();
     else this.closeDescriptor();
   }
 

@@ -36,7 +36,12 @@ export class TlsBuffers {
   constructor(libssl: Libssl, recvBufferBytes: number) {
     this.libssl = libssl;
     this.incoming = createIncoming(libssl);
-    this.outgoing = createOutgoing(libssl);
+    try {
+      this.outgoing = createOutgoing(libssl);
+    } catch (error) {
+      libssl.BIO_free(this.incoming.bio);
+      throw error;
+    }
     this.plain = new ReceiveBuffer(recvBufferBytes + RECORD_BYTES);
   }
 

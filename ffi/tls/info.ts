@@ -65,11 +65,11 @@ function readCertificate(libssl: Libssl, ssl: Handle): Uint8Array<ArrayBuffer> |
   const read = libssl.SSL_get1_peer_certificate ?? libssl.SSL_get_peer_certificate;
   const certificate = read!(ssl);
   if (certificate === null) return null;
-  const bio = libssl.BIO_new(libssl.BIO_s_mem())!;
-  libssl.i2d_X509_bio(bio, certificate);
-  const der = new Uint8Array(new ArrayBuffer(libssl.BIO_ctrl_pending(bio)));
-  libssl.BIO_read(bio, der, der.length);
-  libssl.BIO_free(bio);
+  const bio = libssl.BIO_new(libssl.BIO_s_mem());
+  const isWritten = bio !== null && libssl.i2d_X509_bio(bio, certificate) === 1;
+  const der = new Uint8Array(new ArrayBuffer(isWritten ? libssl.BIO_ctrl_pending(bio) : 0));
+  if (isWritten) libssl.BIO_read(bio, der, der.length);
+  if (bio !== null) libssl.BIO_free(bio);
   libssl.X509_free(certificate);
-  return der;
+  return isWritten ? der : null; // out of memory: as if there were none
 }

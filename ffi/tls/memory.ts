@@ -74,6 +74,11 @@ export function createOutgoing(libssl: Libssl): Outgoing {
   return new AskedOutgoing(libssl);
 }
 
+function checked(bio: Handle | null): Handle {
+  if (bio === null) throw new Error("Cannot use TLS: OpenSSL has no memory");
+  return bio;
+}
+
 /** `struct buf_mem_st { size_t length; char *data; size_t max; unsigned long flags; }` */
 function bufMemOf(libssl: Libssl, bio: Handle): Uint32Array {
   const pointer = new BigUint64Array(memory(8).buffer, 0, 1);
@@ -92,7 +97,7 @@ class DirectIncoming implements Incoming {
   #high = 0;
 
   constructor(libssl: Libssl) {
-    this.bio = libssl.BIO_new_mem_buf(memory(1), 1)!;
+    this.bio = checked(libssl.BIO_new_mem_buf(memory(1), 1));
     libssl.BIO_ctrl(this.bio, BIO_C_SET_BUF_MEM_EOF_RETURN, -1n, null);
     this.#bufMem = bufMemOf(libssl, this.bio);
     this.clear();
@@ -130,7 +135,7 @@ export class CopiedIncoming implements Incoming {
 
   constructor(libssl: Libssl) {
     this.#libssl = libssl;
-    this.bio = libssl.BIO_new(libssl.BIO_s_mem())!;
+    this.bio = checked(libssl.BIO_new(libssl.BIO_s_mem()));
   }
 
   get length(): number {
@@ -154,7 +159,7 @@ class WatchedOutgoing implements Outgoing {
 
   constructor(libssl: Libssl) {
     this.#libssl = libssl;
-    this.bio = libssl.BIO_new(libssl.BIO_s_mem())!;
+    this.bio = checked(libssl.BIO_new(libssl.BIO_s_mem()));
     this.#bufMem = bufMemOf(libssl, this.bio);
   }
 
@@ -177,7 +182,7 @@ export class AskedOutgoing implements Outgoing {
 
   constructor(libssl: Libssl) {
     this.#libssl = libssl;
-    this.bio = libssl.BIO_new(libssl.BIO_s_mem())!;
+    this.bio = checked(libssl.BIO_new(libssl.BIO_s_mem()));
   }
 
   get isEmpty(): boolean {

@@ -21,12 +21,12 @@ import { EPOLLIN, EPOLLOUT } from "../constants.ts";
 import type { EpollSocket } from "../socket.ts";
 import type { TlsBuffers } from "./buffers.ts";
 import { type Expectations, TlsChannel } from "./channel.ts";
-import { readServerName } from "./client_hello.ts";
 import { EarlyWrites } from "./early_writes.ts";
 import { nameError } from "./errors.ts";
 import { ChannelInfo } from "./info.ts";
 import { LINGER_MS, Lingering } from "./lingering.ts";
 import { concat } from "./memory.ts";
+import { NameChoice } from "./name_choice.ts";
 import type { SecureContext } from "./secure_context.ts";
 
 const NOTHING = new Uint8Array(0);
@@ -36,11 +36,11 @@ const FIN_NONE = 0, FIN_WANTED = 1, FIN_NOTIFIED = 2, FIN_SENT = 3;
 
 /** The TLS of one socket of the epoll backend. */
 export class SocketTls implements LowPriority, Deferred {
-  /** What `addServerName()` was given for the name the client asked for. */
-  serverNameUserData: unknown = undefined;
   readonly #socket: EpollSocket;
   readonly #buffers: TlsBuffers;
   readonly #secure: SecureContext;
+  /** Of a server; null for a client. */
+  readonly #choice: NameChoice | null;
   /** Of a client; null for a server. */
   readonly #expectations: Expectations | null;
   /** Made when the handshake gets its first turn: who connects and says nothing gets none. */
@@ -50,10 +50,6 @@ export class SocketTls implements LowPriority, Deferred {
   #isQueued = false;
   /** Ciphertext that waits for its turn, or for the rest of a ClientHello. */
   #held: Uint8Array<ArrayBuffer> | null = null;
-  /** By which the options of a server were chosen; null where it did not matter. */
-  #serverName: string | null = null;
-  /** With fewer bytes held it is not worth looking for the server's name. */
-  #bytesNeeded = 0;
   /** The handshake is done, and what was written before is sent. */
   #isReady = false;
   /** Written before. */
@@ -63,6 +59,10 @@ export class SocketTls implements LowPriority, Deferred {
   /** A close_notify that came while the socket was paused. */
   #isEndHeld = false;
   #fin = FIN_NONE;
+  /** Something came behind the handshake. */
+  #hasHeard = false;
+  /** The peer has ended its direction of the transport, while this socket lingers. */
+  #isDeaf = false;
   /** Once the socket is closed and something must still go out. */
   #lingering: Lingering | null = null;
 
@@ -71,14 +71,20 @@ export class SocketTls implements LowPriority, Deferred {
     this.#socket = socket;
     this.#secure = secure.retain();
     this.#expectations = expectations;
+    this.#choice = expectations === null ? new NameChoice(socket, secure) : null;
     this.#buffers = socket.backend.tlsBuffers(secure.libssl);
+  }
+
+  /** What `addServerName()` was given for the name the client asked for. */
+  get serverNameUserData(): unknown {
+    return this.#choice?.userData;
   }
 
   /** What was agreed on; null until then. */
   get info(): TlsInfo | null {
     const channel = this.#channel;
     if (this.#info === null && channel !== null && channel.isEstablished && channel.ssl !== null) {
-      this.#info = new ChannelInfo(this.#buffers.libssl, channel, this.#serverName);
+      this.#info = new ChannelInfo(this.#buffers.libssl, channel, this.#choice?.serverName ?? null);
     }
     return this.#info;
   }
@@ -93,9 +99,8 @@ export class SocketTls implements LowPriority, Deferred {
     const writes = waits ? EPOLLOUT : 0;
     if ((flags & CLOSED) !== 0) {
       const lingering = this.#lingering;
-      if (lingering === null || this.#isQueued) return writes;
-      const reads = lingering.isDiscarding || !isEstablished || channel.awaitsMore;
-      return reads ? writes | EPOLLIN : writes;
+      if (lingering === null || this.#isQueued || this.#isDeaf) return writes;
+      return writes | EPOLLIN; // what is left unread makes a RST of the end
     }
     if (!isEstablished) return this.#isQueued ? writes : writes | EPOLLIN;
     if (channel.awaitsMore) return writes | EPOLLIN; // before anything can be sent
@@ -126,19 +131,10 @@ export class SocketTls implements LowPriority, Deferred {
     });
   }
 
-  /** Whether the server's name is known, if it matters. */
-  #isHelloComplete(): boolean {
-    if (this.#expectations !== null || !this.#looksForName()) return true;
-    const held = this.#held!;
-    if (held.length < this.#bytesNeeded) return false;
-    const name = readServerName(held);
-    if (typeof name === "number") this.#bytesNeeded = name;
-    return typeof name !== "number";
-  }
-
   /** Goes on as soon as an iteration's budget for handshakes allows it. */
   #admit(): void {
-    if (this.#isQueued || (this.#channel === null && !this.#isHelloComplete())) return;
+    if (this.#isQueued) return;
+    if (this.#channel === null && this.#choice?.isPossible(this.#held!) === false) return;
     this.#isQueued = !this.#socket.context.loop.lowPriority.admit(this);
     if (this.#isQueued) this.#socket.rewatch();
     else this.#handshake();
@@ -175,56 +171,36 @@ export class SocketTls implements LowPriority, Deferred {
   #advanced(channel: TlsChannel): void {
     if (channel.error !== null) return this.#failed(CloseCode.Tls, channel.error);
     if (!channel.isEstablished) return this.#socket.rewatch();
-    if (this.#serverName !== null && !channel.isFor(this.#serverName)) {
+    const serverName = this.#choice?.serverName ?? null;
+    if (serverName !== null && !channel.isFor(serverName)) {
+      this.#buffers.incoming.clear();
       return this.#failed(CloseCode.Tls, nameError("the client changed the server name"));
     }
     // First, as the memory is shared: what came behind the handshake.
-    const count = channel.read();
+    const bytes = this.#buffers.plain.view(channel.read()).slice();
     const { isEnded, error } = channel;
     dispatch.handshaken(this.#socket as Socket);
     if (channel.ssl === null) return;
     this.#proceed();
-    this.#received(count, isEnded, error);
+    this.#received(bytes, isEnded, error);
     if (this.#lingering !== null) return this.#lingerOn();
     if (this.#isReady && !channel.hasOutput) dispatch.writable(this.#socket as Socket);
     this.#socket.rewatch();
   }
 
-  /** Null when a handler closed the socket, or there is no memory. */
+  /** Null when a handler closed the socket, or it failed. */
   #createChannel(): TlsChannel | null {
     const socket = this.#socket;
-    const secure = this.#expectations === null ? this.#chooseByName() : this.#secure;
-    const fd = socket.nativeHandle;
-    if (fd === null) return null;
     try {
-      if (secure === null) throw nameError("the ClientHello is in too many pieces");
+      const secure = this.#choice?.make(this.#held!) ?? this.#secure;
+      const fd = socket.nativeHandle;
+      if (fd === null) return null;
       return new TlsChannel(this.#buffers, secure, socket, fd, this.#expectations);
     } catch (error) {
       const code = error instanceof Deno.errors.InvalidData ? CloseCode.Tls : CloseCode.System;
       this.#failed(code, toError(error));
       return null;
     }
-  }
-
-  #looksForName(): boolean {
-    return this.#secure.names.size > 0 || this.#socket.context.onServerName !== undefined;
-  }
-
-  /** The options of the name that the client asks for, or of the context; null if it is too long. */
-  #chooseByName(): SecureContext | null {
-    const secure = this.#secure;
-    if (this.#held === null || !this.#looksForName()) return secure;
-    const name = readServerName(this.#held);
-    if (typeof name !== "string") return null;
-    this.#serverName = name;
-    if (name === "") return secure;
-    let named = secure.names.find(name);
-    if (named === undefined) {
-      dispatch.serverNameAsked(this.#socket as Socket, name);
-      named = secure.names.find(name);
-    }
-    this.serverNameUserData = named?.userData;
-    return named?.secure ?? secure;
   }
 
   #hold(bytes: Uint8Array, length: number): void {
@@ -241,21 +217,22 @@ export class SocketTls implements LowPriority, Deferred {
       this.#hold(bytes, length);
       return this.#admit();
     }
+    this.#hasHeard = true;
+    if (this.#lingering !== null && !channel.awaitsMore) return;
     const { awaitsMore } = channel;
     channel.feed(bytes, length);
     const count = channel.read();
-    this.#received(count, channel.isEnded, channel.error);
+    this.#received(this.#buffers.plain.view(count), channel.isEnded, channel.error);
     if (awaitsMore && !channel.awaitsMore) this.sendable();
     if (awaitsMore || channel.isCongested) this.#socket.rewatch();
   }
 
   /** What was decrypted, and what came behind. */
-  #received(count: number, isEnded: boolean, error: Error | null): void {
+  #received(bytes: Uint8Array, isEnded: boolean, error: Error | null): void {
     const socket = this.#socket;
-    if (count > 0) {
-      const bytes = this.#buffers.plain.view(count);
+    if (bytes.length > 0) {
       if ((socket.flags & PAUSED) === 0) dispatch.received(socket as Socket, bytes);
-      else this.#plain = this.#plain === null ? bytes.slice() : concat(this.#plain, bytes);
+      else this.#plain = concat(this.#plain ?? NOTHING, bytes);
     }
     if (error !== null) this.#failed(CloseCode.Tls, error);
     else if (isEnded) this.#ended();
@@ -285,7 +262,7 @@ export class SocketTls implements LowPriority, Deferred {
 
   /** The transport ended: after a close_notify as it should, otherwise too early. */
   transportEnded(): void {
-    if (this.#lingering !== null) return this.#lingering.giveUp();
+    if (this.#lingering !== null) return this.#nobodySpeaks();
     if (!this.#isEstablished) {
       const what = "Cannot finish the TLS handshake: the peer closed the connection";
       return this.#failed(CloseCode.Tls, new Deno.errors.UnexpectedEof(what));
@@ -293,6 +270,12 @@ export class SocketTls implements LowPriority, Deferred {
     if (this.#channel!.isEnded) return;
     const what = "Cannot read: the peer closed the connection without close_notify";
     this.#failed(CloseCode.Truncated, new Deno.errors.UnexpectedEof(what));
+  }
+
+  /** The peer of a closed socket has ended, and may still read what is to be sent. */
+  #nobodySpeaks(): void {
+    this.#isDeaf = true;
+    if (!this.#isEstablished || this.#isDead || this.#fin === FIN_SENT) this.#lingering!.giveUp();
   }
 
   /** The transport failed. */
@@ -394,7 +377,8 @@ export class SocketTls implements LowPriority, Deferred {
     if (lingers && !this.#socket.context.loop.isFreed) {
       const { backend, context } = this.#socket;
       const ms = this.#isEstablished ? LINGER_MS : context.handshakeTimeoutMs || LINGER_MS;
-      this.#lingering = new Lingering(backend, ms, this.#isDead, () => this.free());
+      this.#lingering = new Lingering(backend, ms, () => this.free());
+      this.#lingerOn();
     } else {
       this.free();
     }
@@ -405,14 +389,14 @@ export class SocketTls implements LowPriority, Deferred {
   #mustLinger(): boolean {
     if (this.#isDead) {
       this.#socket.transmitFin();
-      return true; // the peer is to read the alert, which a RST would overtake
+      return true;
     }
     if (this.#fin === FIN_NONE) this.#fin = FIN_WANTED;
     if (!this.#isEstablished) {
       return this.#early !== null && (this.#socket.flags & FAILED) === 0;
     }
     this.#proceed();
-    return this.#fin !== FIN_SENT;
+    return this.#fin !== FIN_SENT || this.#mustDiscard;
   }
 
   /** TLS itself failed, and the peer was told why. */
@@ -420,13 +404,20 @@ export class SocketTls implements LowPriority, Deferred {
     return this.#channel !== null && this.#channel.error !== null;
   }
 
+  /**
+   * Whether something will come, or has come, that would make a RST of the end if nobody read it: what
+   * a peer sends that is yet to read the alert; the tickets that a server sends unasked.
+   */
+  get #mustDiscard(): boolean {
+    return this.#isDead || (this.#expectations !== null && !this.#hasHeard);
+  }
+
   #lingerOn(): void {
     const lingering = this.#lingering!;
-    if (this.#isDead || (this.#isEstablished && this.#fin === FIN_SENT)) {
-      if (!lingering.isDiscarding) lingering.giveUp();
-    } else {
-      lingering.madeProgress();
-    }
+    if (lingering.isDiscarding) return;
+    if (!this.#isDead && (!this.#isEstablished || this.#fin !== FIN_SENT)) lingering.madeProgress();
+    else if (this.#mustDiscard && !this.#isDeaf) lingering.discard();
+    else lingering.giveUp();
   }
 
   /** Whether the closed socket still has something to send. */
@@ -440,6 +431,7 @@ export class SocketTls implements LowPriority, Deferred {
     this.#channel?.free();
     this.#held = this.#early = this.#plain = null;
     this.#secure.release();
+    this.#choice?.free();
     if (isLingering) this.#socket.closeDescriptor();
   }
 }

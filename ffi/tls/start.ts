@@ -8,8 +8,7 @@ import { CLIENT } from "../../src/socket_state.ts";
 import { unbracket } from "../address.ts";
 import type { EpollSocket } from "../socket.ts";
 import type { Expectations } from "./channel.ts";
-import { openLibssl } from "./libssl.ts";
-import { SecureContext } from "./secure_context.ts";
+import type { SecureContext } from "./secure_context.ts";
 import { SocketTls } from "./socket_tls.ts";
 
 /** The socket was accepted or adopted. */
@@ -57,7 +56,7 @@ export function upgrade(
   const shared = socket.context.secureContext as SecureContext | null;
   const secure = options === undefined && shared !== null
     ? shared.retain()
-    : new SecureContext(openLibssl(), options ?? {});
+    : socket.backend.createSecureContext(options ?? {});
   try {
     if ((socket.flags & CLIENT) === 0) {
       checkServer(what, secure);

@@ -1,0 +1,71 @@
+/**
+ * Which options a server speaks TLS with, by the name that a client asks for.
+ * @module
+ */
+import * as dispatch from "../../src/dispatch.ts";
+import type { Socket } from "../../src/socket.ts";
+import type { EpollSocket } from "../socket.ts";
+import { readServerName } from "./client_hello.ts";
+import { nameError } from "./errors.ts";
+import type { SecureContext } from "./secure_context.ts";
+
+/** The choice for one connection. */
+export class NameChoice {
+  /** What it was made by; null where the name did not matter. */
+  serverName: string | null = null;
+  /** What `addServerName()` was given for it. */
+  userData: unknown = undefined;
+  readonly #socket: EpollSocket;
+  readonly #secure: SecureContext;
+  /** That of the name; removing the name must not disturb a handshake. */
+  #named: SecureContext | null = null;
+  /** With fewer bytes it is not worth looking for the name. */
+  #bytesNeeded = 0;
+
+  /** @param secure What to use for clients that ask for no name, or for an unknown one. */
+  constructor(socket: EpollSocket, secure: SecureContext) {
+    this.#socket = socket;
+    this.#secure = secure;
+  }
+
+  /** Whether these first bytes of a client are enough. */
+  isPossible(hello: Uint8Array): boolean {
+    if (!this.#matters) return true;
+    if (hello.length < this.#bytesNeeded) return false;
+    const name = readServerName(hello);
+    if (typeof name === "number") this.#bytesNeeded = name;
+    return typeof name !== "number";
+  }
+
+  /**
+   * Chooses; `onServerName` may add the name now.
+   *
+   * @throws {Deno.errors.InvalidData} For a ClientHello in too many pieces.
+   */
+  make(hello: Uint8Array): SecureContext {
+    const secure = this.#secure;
+    if (!this.#matters) return secure;
+    const name = readServerName(hello);
+    if (typeof name !== "string") throw nameError("the ClientHello is in too many pieces");
+    this.serverName = name;
+    if (name === "") return secure;
+    let named = secure.names.find(name);
+    if (named === undefined) {
+      dispatch.serverNameAsked(this.#socket as Socket, name);
+      named = secure.names.find(name);
+    }
+    if (named === undefined) return secure;
+    this.userData = named.userData;
+    return this.#named = named.secure.retain();
+  }
+
+  /** Gives it back. */
+  free(): void {
+    this.#named?.release();
+    this.#named = null;
+  }
+
+  get #matters(): boolean {
+    return this.#secure.names.size > 0 || this.#socket.context.onServerName !== undefined;
+  }
+}
