@@ -175,7 +175,9 @@ export class SocketContext<S = unknown, C = unknown> implements Handlers<S, C> {
    */
   connect(options: ConnectOptions<S>): Socket<S, C> {
     checkConnectOptions(options);
-    if (options.serverName !== undefined) checkServerName("connect", options.serverName);
+    if (options.serverName !== undefined) {
+      checkServerName("connect", "serverName", options.serverName);
+    }
     const ext = this.#makeExt(options.ext);
     this.#checkAccepting("connect"); // behind socketExt(), which may have freed the context
     return this.loop.backend.connect(this, options, ext);
@@ -283,7 +285,7 @@ export class SocketContext<S = unknown, C = unknown> implements Handlers<S, C> {
    */
   addServerName(pattern: string, tls: TlsOptions, userData?: unknown): void {
     this.#check("add a server name");
-    checkServerName("add a server name", pattern);
+    checkServerName("add a server name", "pattern", pattern);
     checkTlsOptions(tls);
     this.loop.backend.addServerName(this, pattern, tls, userData);
   }
@@ -295,7 +297,7 @@ export class SocketContext<S = unknown, C = unknown> implements Handlers<S, C> {
    * @throws {Deno.errors.NotSupported} On the Deno backend.
    */
   removeServerName(pattern: string): void {
-    checkServerName("remove a server name", pattern);
+    checkServerName("remove a server name", "pattern", pattern);
     if (!this.#isFreed) this.loop.backend.removeServerName(this, pattern);
   }
 
@@ -306,7 +308,7 @@ export class SocketContext<S = unknown, C = unknown> implements Handlers<S, C> {
    * @throws {Deno.errors.NotSupported} On the Deno backend.
    */
   findServerNameUserData(hostname: string): unknown {
-    checkServerName("find a server name", hostname);
+    checkServerName("find a server name", "hostname", hostname);
     return this.#isFreed ? undefined : this.loop.backend.findServerNameUserData(this, hostname);
   }
 

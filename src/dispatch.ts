@@ -149,6 +149,10 @@ export function ended(socket: Socket): void {
  */
 export function failed(socket: Socket, code: number, reason: unknown): void {
   if ((socket.flags & CLOSED) !== 0) return;
+  // Nothing that could be missing is of use behind end(), and many peers just go away then.
+  if ((socket.flags & ENDING) !== 0 && code === CloseCode.Truncated) {
+    return socket.terminate(CloseCode.Clean, undefined);
+  }
   socket.latch(code, reason);
   const { flags } = socket;
   // A handshake that failed has no bytes before it.

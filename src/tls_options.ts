@@ -143,7 +143,7 @@ export function checkTlsOptions(options: TlsOptions): void {
       `Cannot ${what}: an ALPN protocol has 1 to 255 bytes, unlike ${JSON.stringify(protocol)}`,
     );
   }
-  if (options.serverName !== undefined) checkServerName(what, options.serverName);
+  if (options.serverName !== undefined) checkServerName(what, "serverName", options.serverName);
   for (const name of STRING_NAMES) {
     const value = options[name];
     if (value === undefined || (typeof value === "string" && !value.includes("\0"))) continue;
@@ -153,7 +153,7 @@ export function checkTlsOptions(options: TlsOptions): void {
 }
 
 /** Throws for what is no server name, nor a pattern of one. @internal */
-export function checkServerName(what: string, name: string): void {
+export function checkServerName(what: string, option: string, name: unknown): void {
   if (typeof name === "string" && name !== "" && !/[\0\s]/.test(name)) return;
-  throw new TypeError(`Cannot ${what}: that is no server name: ${quote(name)}`);
+  throw new TypeError(`Cannot ${what}: "${option}" must be a server name, not ${quote(name)}`);
 }

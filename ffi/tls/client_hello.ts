@@ -4,19 +4,21 @@
  * @module
  */
 
-/** A longer one, or one in more pieces, is refused. */
-const BYTES_MAX = 65_536, RECORDS_MAX = 64;
+/** A longer one, or one in more pieces, asks for no name: OpenSSL has limits too. */
+const BYTES_MAX = 65_536, RECORDS_MAX = 64, RECORD_BYTES_MAX = 16_384;
+
+const NAME_BYTES_MAX = 255, HOST_NAME_PATTERN = /^[A-Za-z0-9_.-]{1,255}$/;
 
 const HANDSHAKE_RECORD = 22, CLIENT_HELLO = 1, SERVER_NAME_EXTENSION = 0, HOST_NAME = 0;
 
 /**
  * The server name that a client asks for: `""` for none, or where these bytes are no ClientHello and
  * OpenSSL may say what is wrong. While more must come: how many bytes there must be, for another try
- * to make sense. Null for one in too many pieces.
+ * to make sense.
  */
-export function readServerName(bytes: Uint8Array): string | number | null {
+export function readServerName(bytes: Uint8Array): string | number {
   const message = readMessage(bytes);
-  if (message === null || typeof message === "number") return message;
+  if (typeof message === "number") return message;
   try {
     return findServerName(new Reader(message));
   } catch (error) {
@@ -25,8 +27,8 @@ export function readServerName(bytes: Uint8Array): string | number | null {
   }
 }
 
-/** The ClientHello put together from its records, or how many bytes there must be; null to refuse. */
-function readMessage(bytes: Uint8Array): Uint8Array | number | null {
+/** The ClientHello put together from its records, or how many bytes there must be. */
+function readMessage(bytes: Uint8Array): Uint8Array | number {
   const message = new Uint8Array(bytes.length);
   let length = 0, at = 0;
   for (let i = 0; i < RECORDS_MAX; i++) {
@@ -34,17 +36,16 @@ function readMessage(bytes: Uint8Array): Uint8Array | number | null {
     if (bytes.length >= at + 2 && bytes[at + 1] !== 3) return EMPTY;
     if (bytes.length < at + 5) return at + 5;
     const end = at + 5 + (bytes[at + 3] << 8 | bytes[at + 4]);
-    if (end > BYTES_MAX) return null;
+    if (end === at + 5 || end > at + 5 + RECORD_BYTES_MAX || end > BYTES_MAX) return EMPTY;
     if (bytes.length < end) return end;
     message.set(bytes.subarray(at + 5, end), length);
     length += end - at - 5;
     at = end;
-    if (length === 0) return null;
     if (message[0] !== CLIENT_HELLO) return EMPTY;
     const total = 4 + (message[1] << 16 | message[2] << 8 | message[3]);
     if (length >= 4 && length >= total) return message.subarray(0, total);
   }
-  return null;
+  return EMPTY;
 }
 
 const EMPTY = new Uint8Array(0);
@@ -102,9 +103,9 @@ class Reader {
     return new Reader(this.#bytes.subarray(this.#at - count, this.#at));
   }
 
-  /** A host name is ASCII without a NUL, and anything else matches nothing. */
+  /** What can be no host name matches nothing, and must not come near a path. */
   text(): string {
-    for (const byte of this.#bytes) if (byte <= 0x20 || byte >= 0x7f) return "";
-    return String.fromCharCode(...this.#bytes);
+    const text = String.fromCharCode(...this.#bytes.subarray(0, NAME_BYTES_MAX + 1));
+    return HOST_NAME_PATTERN.test(text) ? text : "";
   }
 }

@@ -91,10 +91,10 @@ export function verifyFailure(libssl: Libssl, ssl: Handle): { code: string; text
   };
 }
 
-/** A client whose server name cannot be trusted to be the one that its options were chosen by. */
-export function nameError(why: string): Error {
-  const error = new Deno.errors.InvalidData(`Cannot finish the TLS handshake: ${why}`);
-  return Object.assign(error, { code: "ERR_SSL_BAD_SERVER_NAME" });
+/** A client asked for another name in its second ClientHello than its options were chosen by. */
+export function serverNameChanged(): Error {
+  const what = "Cannot finish the TLS handshake: the client changed the server name";
+  return Object.assign(new Deno.errors.InvalidData(what), { code: "ERR_SSL_BAD_SERVER_NAME" });
 }
 
 function withReason(what: string, reason: string, Class: new (message: string) => Error): Error {

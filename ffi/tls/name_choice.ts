@@ -6,7 +6,6 @@ import * as dispatch from "../../src/dispatch.ts";
 import type { Socket } from "../../src/socket.ts";
 import type { EpollSocket } from "../socket.ts";
 import { readServerName } from "./client_hello.ts";
-import { nameError } from "./errors.ts";
 import type { SecureContext } from "./secure_context.ts";
 
 /** The choice for one connection. */
@@ -37,16 +36,12 @@ export class NameChoice {
     return typeof name !== "number";
   }
 
-  /**
-   * Chooses; `onServerName` may add the name now.
-   *
-   * @throws {Deno.errors.InvalidData} For a ClientHello in too many pieces.
-   */
+  /** Chooses; `onServerName` may add the name now. */
   make(hello: Uint8Array): SecureContext {
     const secure = this.#secure;
     if (!this.#matters) return secure;
     const name = readServerName(hello);
-    if (typeof name !== "string") throw nameError("the ClientHello is in too many pieces");
+    if (typeof name !== "string") return secure; // not asked before there is one
     this.serverName = name;
     if (name === "") return secure;
     let named = secure.names.find(name);

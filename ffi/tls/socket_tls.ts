@@ -22,7 +22,7 @@ import type { EpollSocket } from "../socket.ts";
 import type { TlsBuffers } from "./buffers.ts";
 import { type Expectations, TlsChannel } from "./channel.ts";
 import { EarlyWrites } from "./early_writes.ts";
-import { nameError } from "./errors.ts";
+import { serverNameChanged } from "./errors.ts";
 import { ChannelInfo } from "./info.ts";
 import { LINGER_MS, Lingering } from "./lingering.ts";
 import { concat } from "./memory.ts";
@@ -171,10 +171,10 @@ export class SocketTls implements LowPriority, Deferred {
   #advanced(channel: TlsChannel): void {
     if (channel.error !== null) return this.#failed(CloseCode.Tls, channel.error);
     if (!channel.isEstablished) return this.#socket.rewatch();
-    const serverName = this.#choice?.serverName ?? null;
-    if (serverName !== null && !channel.isFor(serverName)) {
+    const serverName = this.#choice?.serverName;
+    if (serverName && !channel.isFor(serverName)) {
       this.#buffers.incoming.clear();
-      return this.#failed(CloseCode.Tls, nameError("the client changed the server name"));
+      return this.#failed(CloseCode.Tls, serverNameChanged());
     }
     // First, as the memory is shared: what came behind the handshake.
     const bytes = this.#buffers.plain.view(channel.read()).slice();
@@ -188,7 +188,7 @@ export class SocketTls implements LowPriority, Deferred {
     this.#socket.rewatch();
   }
 
-  /** Null when a handler closed the socket, or it failed. */
+  /** Null when a handler closed the socket, or there is no memory. */
   #createChannel(): TlsChannel | null {
     const socket = this.#socket;
     try {
@@ -197,8 +197,7 @@ export class SocketTls implements LowPriority, Deferred {
       if (fd === null) return null;
       return new TlsChannel(this.#buffers, secure, socket, fd, this.#expectations);
     } catch (error) {
-      const code = error instanceof Deno.errors.InvalidData ? CloseCode.Tls : CloseCode.System;
-      this.#failed(code, toError(error));
+      this.#failed(CloseCode.System, toError(error));
       return null;
     }
   }

@@ -25,8 +25,18 @@ export interface TestCertificates {
   readonly expired: CertifiedKey;
   /** A server at the same addresses, signed by itself. */
   readonly selfSigned: CertifiedKey;
+  /** A server at the same addresses that will be valid from tomorrow. */
+  readonly notYetValid: CertifiedKey;
   /** A server at `other.test`. */
   readonly otherHost: CertifiedKey;
+  /** A server at the same addresses as `server`, with the intermediate authority that signed it. */
+  readonly chain: CertifiedKey;
+  /** That authority, which `ca` signed. */
+  readonly intermediate: string;
+  /** Another authority. */
+  readonly otherCa: string;
+  /** A client named `other client`, signed by that one. */
+  readonly otherClient: CertifiedKey;
   /** The certificate of `server` with a key of another: no TLS library may load the pair. */
   readonly mismatchedKey: CertifiedKey;
 }
@@ -38,10 +48,34 @@ export function testCertificates(): Promise<TestCertificates> {
 
 let made: Promise<TestCertificates> | undefined;
 
+/** A server at these host names, signed by `ca`: another one with each call. */
+export async function certificateFor(...names: string[]): Promise<CertifiedKey> {
+  return await makeLeaf({
+    commonName: names[0],
+    issuer: await (authority ??= makeIssuer("uSockets test authority")),
+    names: names.map((value) => ({ type: "dns", value })),
+    usage: x509.ExtendedKeyUsage.serverAuth,
+  });
+}
+
+/** A server at the same addresses as `server`, with an RSA key: made by the first call. */
+export async function rsaCertificate(): Promise<CertifiedKey> {
+  return await (madeRsa ??= makeLeaf({ ...await localServer(), keys: generateKeys(rsa) }));
+}
+
+let madeRsa: Promise<CertifiedKey> | undefined;
+let authority: Promise<Issuer> | undefined;
+
 const dayMs = 24 * 60 * 60 * 1000;
 
 // P-256 keys take a millisecond to make, RSA keys up to a second.
 const algorithm = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" };
+const rsa = {
+  name: "RSASSA-PKCS1-v1_5",
+  modulusLength: 2048,
+  publicExponent: new Uint8Array([1, 0, 1]),
+  hash: "SHA-256",
+};
 
 const localNames: x509.JsonGeneralName[] = [
   { type: "dns", value: "localhost" },
@@ -62,26 +96,25 @@ interface LeafOptions {
   readonly usage: x509.ExtendedKeyUsage;
   readonly notBefore?: Date;
   readonly notAfter?: Date;
+  readonly keys?: Promise<CryptoKeyPair>;
 }
 
 async function makeCertificates(): Promise<TestCertificates> {
-  const authority: Issuer = { name: "CN=uSockets test authority", keys: await generateKeys() };
-  const local = {
-    commonName: "localhost",
-    issuer: authority,
-    names: localNames,
-    usage: x509.ExtendedKeyUsage.serverAuth,
-  };
+  const local = await localServer();
   const now = Date.now();
   const server = await makeLeaf(local);
   const passphrase = "the test passphrase";
+  const intermediate = await makeIssuer("uSockets intermediate authority");
+  const intermediateCert = await makeAuthority(intermediate, local.issuer);
+  const signed = await makeLeaf({ ...local, issuer: intermediate });
+  const other = await makeIssuer("another test authority");
   return {
-    ca: await makeAuthority(authority),
+    ca: await makeAuthority(local.issuer),
     server,
     serverEncrypted: { cert: server.cert, key: encryptKey(server.key, passphrase), passphrase },
     client: await makeLeaf({
       commonName: "test client",
-      issuer: authority,
+      issuer: local.issuer,
       usage: x509.ExtendedKeyUsage.clientAuth,
     }),
     expired: await makeLeaf({
@@ -90,35 +123,59 @@ async function makeCertificates(): Promise<TestCertificates> {
       notAfter: new Date(now - dayMs),
     }),
     selfSigned: await makeLeaf({ ...local, issuer: undefined }),
-    otherHost: await makeLeaf({
-      ...local,
-      commonName: "other.test",
-      names: [{ type: "dns", value: "other.test" }],
+    notYetValid: await makeLeaf({ ...local, notBefore: new Date(now + dayMs) }),
+    otherHost: await certificateFor("other.test"),
+    chain: { cert: signed.cert + intermediateCert, key: signed.key },
+    intermediate: intermediateCert,
+    otherCa: await makeAuthority(other),
+    otherClient: await makeLeaf({
+      commonName: "other client",
+      issuer: other,
+      usage: x509.ExtendedKeyUsage.clientAuth,
     }),
     mismatchedKey: { cert: server.cert, key: await exportKey(await generateKeys()) },
   };
 }
 
-async function makeAuthority({ name, keys }: Issuer): Promise<string> {
-  const certificate = await x509.X509CertificateGenerator.createSelfSigned({
-    name,
-    keys,
+/** What makes a server of `ca` at the local addresses. */
+async function localServer() {
+  return {
+    commonName: "localhost",
+    issuer: await (authority ??= makeIssuer("uSockets test authority")),
+    names: localNames,
+    usage: x509.ExtendedKeyUsage.serverAuth,
+  };
+}
+
+async function makeIssuer(name: string): Promise<Issuer> {
+  return { name: `CN=${name}`, keys: await generateKeys() };
+}
+
+/** An authority signed by itself, or an intermediate one signed by another. */
+async function makeAuthority({ name, keys }: Issuer, issuer?: Issuer): Promise<string> {
+  const { name: issuerName, keys: issuerKeys } = issuer ?? { name, keys };
+  const certificate = await x509.X509CertificateGenerator.create({
+    subject: name,
+    issuer: issuerName,
+    publicKey: keys.publicKey,
+    signingKey: issuerKeys.privateKey,
     signingAlgorithm: algorithm,
     ...validity(),
     extensions: [
-      new x509.BasicConstraintsExtension(true, 0, true),
+      new x509.BasicConstraintsExtension(true, issuer === undefined ? 1 : 0, true),
       new x509.KeyUsagesExtension(
         x509.KeyUsageFlags.keyCertSign | x509.KeyUsageFlags.cRLSign,
         true,
       ),
       await x509.SubjectKeyIdentifierExtension.create(keys.publicKey),
+      await x509.AuthorityKeyIdentifierExtension.create(issuerKeys.publicKey),
     ],
   });
   return text(certificate.toString("pem"));
 }
 
 async function makeLeaf(options: LeafOptions): Promise<CertifiedKey> {
-  const keys = await generateKeys();
+  const keys = await (options.keys ?? generateKeys());
   const subject = `CN=${options.commonName}`;
   const issuer = options.issuer ?? { name: subject, keys };
   const certificate = await x509.X509CertificateGenerator.create({
@@ -150,8 +207,8 @@ function validity(
   return { notBefore, notAfter };
 }
 
-function generateKeys(): Promise<CryptoKeyPair> {
-  return crypto.subtle.generateKey(algorithm, true, ["sign", "verify"]);
+async function generateKeys(of: RsaHashedKeyGenParams | EcKeyGenParams = algorithm) {
+  return await crypto.subtle.generateKey(of, true, ["sign", "verify"]) as CryptoKeyPair;
 }
 
 async function exportKey(keys: CryptoKeyPair): Promise<string> {

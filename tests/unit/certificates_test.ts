@@ -11,7 +11,12 @@ import {
   assertThrows,
 } from "@std/assert";
 import { createPrivateKey, X509Certificate } from "node:crypto";
-import { type CertifiedKey, testCertificates } from "../support/certificates.ts";
+import {
+  certificateFor,
+  type CertifiedKey,
+  rsaCertificate,
+  testCertificates,
+} from "../support/certificates.ts";
 
 const strict = { sanitizeOps: true, sanitizeResources: true };
 
@@ -82,6 +87,35 @@ Deno.test("testCertificates() selfSigned handshakes where it is trusted", strict
   assertEquals(await exchange(selfSigned, "localhost", [selfSigned.cert]), "ping");
 });
 
+Deno.test("testCertificates() chain handshakes by its intermediate", strict, async () => {
+  const { ca, chain, intermediate, otherCa, otherClient } = await testCertificates();
+  assertEquals(await exchange(chain, "localhost", [ca]), "ping");
+  assert(chain.cert.endsWith(intermediate));
+  await assertRefused({ ...chain, cert: chain.cert.replace(intermediate, "") }, [ca], "Unknown");
+  assert(new X509Certificate(otherClient.cert).checkIssued(new X509Certificate(otherCa)));
+});
+
+Deno.test("certificateFor() makes a new one for the names with each call", strict, async () => {
+  const { ca } = await testCertificates();
+  const [first, second] = [
+    await certificateFor("*.a.test", "b.test"),
+    await certificateFor("*.a.test"),
+  ];
+  assertNotEquals(first.cert, second.cert);
+  for (const name of ["www.a.test", "b.test"]) {
+    assertEquals(await exchange(first, name, [ca]), "ping");
+  }
+  assertEquals(new X509Certificate(second.cert).checkHost("b.test"), undefined);
+});
+
+Deno.test("rsaCertificate() handshakes", strict, async () => {
+  const { ca } = await testCertificates();
+  const rsa = await rsaCertificate();
+  assertEquals(createPrivateKey(rsa.key).asymmetricKeyType, "rsa");
+  assertEquals(await exchange(rsa, "localhost", [ca]), "ping");
+  assertStrictEquals(rsa, await rsaCertificate());
+});
+
 Deno.test("testCertificates() client is taken by connectTls", strict, async () => {
   const { ca, server, client } = await testCertificates();
   using listener = Deno.listenTls({ hostname: "127.0.0.1", port: 0, ...server });
@@ -98,6 +132,7 @@ Deno.test("testCertificates() client is taken by connectTls", strict, async () =
 for (
   const { name, reason } of [
     { name: "expired", reason: "certificate expired" },
+    { name: "notYetValid", reason: "not valid yet" },
     { name: "selfSigned", reason: "UnknownIssuer" },
     { name: "otherHost", reason: "not valid for name" },
     { name: "client", reason: "allows client authentication" },
