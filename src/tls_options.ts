@@ -53,7 +53,8 @@ export interface TlsOptions {
   sessionTickets?: boolean;
   /**
    * Let the kernel encrypt what is sent, where it can (Linux with its `tls` module): `socket.tls.ktls`
-   * tells. Elsewhere this changes nothing.
+   * tells. Elsewhere this changes nothing. The kernel cannot change keys: with TLS 1.3, a peer that
+   * asks for new ones (KeyUpdate, which is rare) ends the connection.
    */
   ktls?: boolean;
 }

@@ -48,11 +48,17 @@ const HINTS: Record<string, string> = {
   "no shared cipher": "nothing that both sides allow fits the certificate",
 };
 
+/** An alert that OpenSSL 1.1.1 has no words for. */
+const REASON_BITS = 0xfffn, NO_APPLICATION_PROTOCOL = 1120n;
+
 /** The reason at the front of the queue, which is emptied. */
 export function takeReason(libssl: Libssl): string {
   const number = libssl.ERR_get_error();
   libssl.ERR_clear_error();
   if (number === 0n) return "";
+  if ((number & REASON_BITS) === NO_APPLICATION_PROTOCOL) {
+    return "tlsv1 alert no application protocol";
+  }
   return readCString(libssl.ERR_reason_error_string(number)) || `error 0x${number.toString(16)}`;
 }
 

@@ -10,7 +10,7 @@ import type { SecureContext } from "./secure_context.ts";
 
 /** The choice for one connection. */
 export class NameChoice {
-  /** What it was made by; null where the name did not matter. */
+  /** What the client asks for; null while that is not known. */
   serverName: string | null = null;
   /** What `addServerName()` was given for it. */
   userData: unknown = undefined;
@@ -39,9 +39,8 @@ export class NameChoice {
   /** Chooses; `onServerName` may add the name now. */
   make(hello: Uint8Array): SecureContext {
     const secure = this.#secure;
-    if (!this.#matters) return secure;
     const name = readServerName(hello);
-    if (typeof name !== "string") return secure; // not asked before there is one
+    if (typeof name !== "string") return secure; // it did not matter, and has not come yet
     this.serverName = name;
     if (name === "") return secure;
     let named = secure.names.find(name);
