@@ -272,7 +272,8 @@ export class SocketContext<S = unknown, C = unknown> implements Handlers<S, C> {
   }
 
   /**
-   * Serves a server name with a certificate of its own, and with all other options of `tls`. A label
+   * Serves a server name with a certificate of its own, and with all other options of `tls` but for
+   * `handshakeTimeoutSeconds`, which runs before the name is known. A label
    * `*` stands for any one label: `*.example.com` is `a.example.com`, neither `example.com` nor
    * `a.b.example.com`; an exact label comes first. Adding a pattern again replaces what it has, while
    * open connections keep what they agreed on: so are certificates renewed. Children share the names

@@ -6,7 +6,7 @@ import {
   assertMatch,
   assertStringIncludes,
 } from "@std/assert";
-import { CloseCode, epoll, Loop, type TlsOptions } from "@usockets/usockets";
+import { CloseCode, epoll, Loop, type LoopOptions, type TlsOptions } from "@usockets/usockets";
 import { certificateFor, testCertificates } from "../support/certificates.ts";
 import { nativeTest, runLoop } from "../support/native.ts";
 import { Tapped } from "../support/tapped.ts";
@@ -21,11 +21,18 @@ interface Story {
   received: string;
 }
 
-/** A server under way, and a way to see that it still serves. */
-interface Served extends Story {
+/** A server under way. */
+interface Served {
   readonly port: number;
   /** Resolves when so many connections are closed. */
   closes(count: number): Promise<void>;
+}
+
+interface ServeOptions {
+  tls?: TlsOptions;
+  /** Written before the handshake. */
+  greeting?: string;
+  loop?: LoopOptions;
 }
 
 /**
@@ -34,15 +41,14 @@ interface Served extends Story {
  */
 async function serve(
   meet: (served: Served) => Promise<void>,
-  options: TlsOptions = {},
-  greeting = "",
+  { tls = {}, greeting = "", loop: options = {} }: ServeOptions = {},
 ): Promise<Story> {
-  const { server: tls, ca } = await testCertificates();
-  const loop = new Loop({ backend: epoll, timeoutGranularityMs: 5 });
+  const { server: local, ca } = await testCertificates();
+  const loop = new Loop({ backend: epoll, timeoutGranularityMs: 5, ...options });
   const story: Story = { closed: [], handshakes: 0, received: "" };
   let changed = Promise.withResolvers<void>();
   const server = loop.createContext({
-    tls: { ...tls, ...options },
+    tls: { ...local, ...tls },
     onOpen: (socket) => void (greeting !== "" && socket.write(greeting)),
     onHandshake: () => void story.handshakes++,
     onData(socket, data) {
@@ -59,13 +65,17 @@ async function serve(
   server.addServerName("other.test", await certificateFor("other.test"));
   const listener = server.listen({ host, port: 0 });
   const running = runLoop(loop);
-  await meet({
-    ...story,
-    port: listener.port,
-    async closes(count) {
-      while (story.closed.length < count) await changed.promise;
-    },
-  });
+  try {
+    await meet({
+      port: listener.port,
+      async closes(count) {
+        while (story.closed.length < count) await changed.promise;
+      },
+    });
+  } catch (error) {
+    loop.free();
+    throw error;
+  }
   const before = { ...story, closed: [...story.closed] };
   let answer = "";
   loop.createContext({
@@ -139,12 +149,11 @@ nativeTest("the alert that says what is wrong reaches a peer that goes on sendin
   let answer = new Uint8Array(0);
   await serve(async (served) => {
     const conn = await Deno.connect({ hostname: host, port: served.port });
-    await writeAll(conn, new Uint8Array([22, 3, 1, 0xff, 0xff]));
-    await served.closes(1);
-    await writeAll(conn, pattern(1000)); // what is not read makes a RST of a close
+    // What the server has not read when it closes makes a RST of its FIN.
+    await writeAll(conn, concat([new Uint8Array([22, 3, 1, 0xff, 0xff]), pattern(100_000)]));
     answer = new Uint8Array(await readAll(conn));
     conn.close();
-  });
+  }, { loop: { recvBufferBytes: 1000 } });
   const [type, major, _minor, , length, level] = answer;
   assertEquals([type, major, length, level], [21, 3, 2, 2]); // an alert, and a fatal one
 });
@@ -259,8 +268,7 @@ for (const greeting of ["", "220 welcome"]) {
           conn.close();
         }
       },
-      { handshakeTimeoutSeconds: 0.02 },
-      greeting,
+      { tls: { handshakeTimeoutSeconds: 0.02 }, greeting },
     );
     for (const { code, reason } of story.closed) {
       assertEquals(code, CloseCode.Tls);
@@ -307,35 +315,79 @@ function hasOpenssl(): boolean {
   }
 }
 
-if (!hasOpenssl()) {
-  Deno.test.ignore("no client renegotiates (there is no openssl program)", () => {});
-} else {
-  nativeTest("no client renegotiates", async () => {
-    const story = await serve(async (served) => {
-      const child = new Deno.Command("openssl", {
-        args: ["s_client", "-connect", `${host}:${served.port}`, "-tls1_2"],
-        stdin: "piped",
-        stdout: "piped",
-        stderr: "piped",
-      }).spawn();
-      const messages = new Response(child.stderr).text();
-      const input = child.stdin.getWriter();
-      const output = child.stdout.getReader();
-      await input.write(ascii("hello\n"));
-      let seen = "";
-      const decoder = new TextDecoder();
-      while (!seen.includes("\nhello\n")) { // the echo
-        const { value, done } = await output.read();
-        if (done) break;
-        seen += decoder.decode(value);
-      }
-      await input.write(ascii("R\n")); // a command of its own
-      while (!(await output.read()).done);
-      await input.close().catch(() => {}); // it ends by itself
-      await child.status;
-      assertStringIncludes(await messages, "RENEGOTIATING");
-      await served.closes(1);
-    });
-    assertEquals([story.handshakes, story.received], [1, "hello\n"]);
-  });
+/** A test with the openssl program; skipped where there is none. */
+function opensslTest(name: string, test: () => Promise<void>): void {
+  if (hasOpenssl()) nativeTest(name, test);
+  else Deno.test.ignore(`${name} (there is no openssl program)`, () => {});
 }
+
+/** `openssl s_client`, talked to: a line of one letter is a command of its own. */
+class OpensslClient {
+  readonly #child: Deno.ChildProcess;
+  readonly #input: WritableStreamDefaultWriter<Uint8Array<ArrayBuffer>>;
+  readonly #output: ReadableStreamDefaultReader<string>;
+  readonly #messages: Promise<string>;
+  #seen = "";
+
+  constructor(port: number, ...args: string[]) {
+    this.#child = new Deno.Command("openssl", {
+      args: ["s_client", "-connect", `${host}:${port}`, ...args],
+      stdin: "piped",
+      stdout: "piped",
+      stderr: "piped",
+    }).spawn();
+    this.#input = this.#child.stdin.getWriter();
+    this.#output = this.#child.stdout.pipeThrough(new TextDecoderStream()).getReader();
+    this.#messages = new Response(this.#child.stderr).text();
+  }
+
+  async say(line: string): Promise<void> {
+    await this.#input.write(ascii(`${line}\n`));
+  }
+
+  /** Waits until the server has said a line. */
+  async hears(line: string): Promise<void> {
+    while (!this.#seen.includes(`\n${line}\n`)) {
+      const { value, done } = await this.#output.read();
+      assert(!done, "openssl ended");
+      this.#seen += value;
+    }
+  }
+
+  /** Its messages, once it has ended by itself or by our hanging up. */
+  async ended(): Promise<string> {
+    await this.#input.close().catch(() => {}); // it is gone already
+    while (!(await this.#output.read()).done);
+    await this.#child.status;
+    return await this.#messages;
+  }
+}
+
+opensslTest("no client renegotiates", async () => {
+  const story = await serve(async (served) => {
+    const client = new OpensslClient(served.port, "-tls1_2");
+    await client.say("hello");
+    await client.hears("hello");
+    await client.say("R");
+    await served.closes(1);
+    assertStringIncludes(await client.ended(), "RENEGOTIATING");
+  });
+  assertEquals([story.handshakes, story.received], [1, "hello\n"]);
+});
+
+opensslTest("a client that changes its keys, and asks for new ones, is served on", async () => {
+  const story = await serve(async (served) => {
+    const client = new OpensslClient(served.port, "-tls1_3");
+    await client.say("hello");
+    await client.hears("hello");
+    for (const command of ["k", "K"]) {
+      await client.say(command);
+      await client.say(`behind ${command}`);
+      await client.hears(`behind ${command}`);
+    }
+    assertStringIncludes(await client.ended(), "KEYUPDATE");
+    await served.closes(1);
+  });
+  assertEquals([story.handshakes, story.received], [1, "hello\nbehind k\nbehind K\n"]);
+  assertEquals(story.closed, [{ code: 0, reason: undefined }]);
+});
