@@ -274,7 +274,8 @@ export class SocketTls implements LowPriority, Deferred {
   /** The peer of a closed socket has ended, and may still read what is to be sent. */
   #nobodySpeaks(): void {
     this.#isDeaf = true;
-    if (!this.#isEstablished || this.#isDead || this.#fin === FIN_SENT) this.#lingering!.giveUp();
+    const isPending = this.#isEstablished && !this.#isDead && this.#fin !== FIN_SENT;
+    if (!isPending || this.#channel!.awaitsMore) this.#lingering!.giveUp();
   }
 
   /** The transport failed. */
