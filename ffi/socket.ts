@@ -289,6 +289,7 @@ export class EpollSocket<S = unknown, C = unknown> extends Socket<S, C>
     // who owes one is asked for it.
     if (this.#tls === null) dispatch.writable(this as Socket);
     else this.#tls.sendable();
+    if ((this.flags & CLOSED) !== 0) return this.#tls?.lingering?.giveUp();
     if (this.#fd !== -1) this.#watch(this.#wanted() & ~EPOLLOUT);
   }
 
