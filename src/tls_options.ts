@@ -155,6 +155,7 @@ export function checkTlsOptions(options: TlsOptions): void {
 
 /** Throws for what is no server name, nor a pattern of one. @internal */
 export function checkServerName(what: string, option: string, name: unknown): void {
-  if (typeof name === "string" && name !== "" && !/[\0\s]/.test(name)) return;
+  // OpenSSL would take a leading dot for "any name below".
+  if (typeof name === "string" && name !== "" && !/^\.|[\0\s]/.test(name)) return;
   throw new TypeError(`Cannot ${what}: "${option}" must be a server name, not ${quote(name)}`);
 }

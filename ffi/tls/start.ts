@@ -2,9 +2,10 @@
  * Where TLS of a socket begins: with its connection, or later by `upgradeTls()`.
  * @module
  */
+import { getBuiltinModule } from "node:process";
 import type { ConnectOptions } from "../../src/options.ts";
-import { checkTlsOptions, type TlsOptions } from "../../src/tls_options.ts";
 import { CLIENT } from "../../src/socket_state.ts";
+import { checkTlsOptions, type TlsOptions } from "../../src/tls_options.ts";
 import { unbracket } from "../address.ts";
 import type { EpollSocket } from "../socket.ts";
 import type { Expectations } from "./channel.ts";
@@ -81,9 +82,15 @@ function expectations(
   name: string,
   target: string,
 ): Expectations {
-  const serverName = unbracket(name);
+  const serverName = toAscii(unbracket(name));
   if (serverName === "" && secure.clientVerifyMode !== 0) {
     throw new TypeError(`${what}: on a unix path "serverName" must say who the server has to be`);
   }
   return { serverName, sessionKey: `${serverName} ${target}` };
+}
+
+/** As certificates have names beyond ASCII: `xn--…`. */
+function toAscii(name: string): string {
+  // deno-lint-ignore no-control-regex
+  return /[^\x00-\x7f]/.test(name) ? getBuiltinModule("node:url").domainToASCII(name) : name;
 }

@@ -17,6 +17,7 @@ export class Tapped {
       Deno.connect({ hostname: "127.0.0.1", port: listener.addr.port }),
     ]);
     listener.close();
+    conn.setNoDelay(true); // or it would wait for acknowledgements
     const tapped = new Tapped(
       await Deno.startTls(conn, { hostname: "localhost", caCerts: [ca] }),
       front,

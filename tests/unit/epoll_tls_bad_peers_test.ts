@@ -66,12 +66,13 @@ async function serve(
   const listener = server.listen({ host, port: 0 });
   const running = runLoop(loop);
   try {
-    await meet({
+    const met = meet({
       port: listener.port,
       async closes(count) {
         while (story.closed.length < count) await changed.promise;
       },
     });
+    await Promise.race([met, running]); // a loop that hangs throws
   } catch (error) {
     loop.free();
     throw error;

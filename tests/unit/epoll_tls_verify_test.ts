@@ -1,7 +1,7 @@
 // Clients on the epoll backend trust nobody without proof: what is wrong with a server's certificate
 // ends the handshake, and its code says what it is.
-import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import type { ConnectOptions, TlsOptions } from "@usockets/usockets";
+import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
+import { CloseCode, type ConnectOptions, epoll, Loop, type TlsOptions } from "@usockets/usockets";
 import {
   certificateFor,
   type CertifiedKey,
@@ -9,7 +9,13 @@ import {
   testCertificates,
 } from "../support/certificates.ts";
 import { nativeTest } from "../support/native.ts";
-import { assertAgreed, assertTlsFailure, exchange } from "../support/tls_ends.ts";
+import {
+  assertAgreed,
+  assertTlsFailure,
+  exchange,
+  meetPlain,
+  TlsEnds,
+} from "../support/tls_ends.ts";
 
 /** A server that clients must refuse, with the code that says why. */
 interface Untrusted {
@@ -183,4 +189,73 @@ nativeTest("several authorities in one text are all trusted", async () => {
   for (const text of [otherCa + ca, ca + otherCa, `a comment\n${selfSigned.cert}\n${ca}`]) {
     assertAgreed(await exchange(server, { ca: text }));
   }
+});
+
+/** Runs a test on a system that trusts these authorities: OpenSSL reads the variable. */
+async function withSystemTrust(authorities: string, test: () => Promise<void>): Promise<void> {
+  const name = "SSL_CERT_FILE", before = Deno.env.get(name);
+  const file = Deno.makeTempFileSync({ suffix: ".pem" });
+  Deno.writeTextFileSync(file, authorities);
+  Deno.env.set(name, file);
+  try {
+    await test();
+  } finally {
+    if (before === undefined) Deno.env.delete(name);
+    else Deno.env.set(name, before);
+    Deno.removeSync(file);
+  }
+}
+
+nativeTest("without ca both sides trust whom the system trusts, with ca nobody else", async () => {
+  const { server, client, ca, otherCa, otherClient } = await testCertificates();
+  await withSystemTrust(ca, async () => {
+    assertAgreed(await exchange(server, {}));
+    const strict = await exchange(server, { ca: otherCa });
+    assertTlsFailure(strict.client, "UNABLE_TO_GET_ISSUER_CERT_LOCALLY");
+    const asking = { ...server, requestCert: true };
+    assertAgreed(await exchange(asking, client));
+    assertEquals((await exchange(asking, otherClient)).server.code, CloseCode.Tls);
+    assertEquals((await exchange({ ...asking, ca: otherCa }, client)).server.code, CloseCode.Tls);
+  });
+});
+
+nativeTest("upgradeTls() without options trusts whom the system trusts", async () => {
+  const { server: tls, ca } = await testCertificates();
+  const notes: unknown[] = [];
+  await withSystemTrust(ca, () =>
+    meetPlain({
+      onOpen: (socket) => socket.upgradeTls(tls),
+    }, {
+      onOpen: (socket) => socket.upgradeTls(),
+      onHandshake(socket, { authorized }) {
+        notes.push(authorized);
+        socket.end();
+      },
+      onClose: (_socket, code) => void notes.push(code),
+    }));
+  assertEquals(notes, [true, CloseCode.Clean]);
+});
+
+nativeTest("a server name that cannot be sent ends the handshake, and is named", async () => {
+  const { server, ca } = await testCertificates();
+  const serverName = `${"x".repeat(300)}.test`; // 255 bytes are the most
+  const { client, server: accepted } = await exchange(server, { ca, serverName });
+  assertTlsFailure(client, "ERR_SSL_SSL3_EXT_INVALID_SERVERNAME");
+  assertStringIncludes(client.reason!.message, serverName);
+  assertEquals(accepted.code, CloseCode.Tls);
+});
+
+nativeTest("a server name beyond ASCII is looked for as certificates have it", async () => {
+  const { ca } = await testCertificates();
+  await using ends = new TlsEnds(await certificateFor("xn--bcher-kva.test"));
+  const outcome = await ends.exchange({ ca }, { serverName: "bücher.test" });
+  assertAgreed(outcome);
+  assertEquals(outcome.server.info!.serverName, "xn--bcher-kva.test");
+});
+
+nativeTest("a server name that begins with a dot is refused", () => {
+  using loop = new Loop({ backend: epoll });
+  const context = loop.createContext({ tls: {} });
+  assertThrows(() => context.connect({ port: 1, serverName: ".test" }), TypeError, "serverName");
+  assertThrows(() => loop.createContext({ tls: { serverName: ".test" } }), TypeError, "serverName");
 });
