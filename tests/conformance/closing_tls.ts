@@ -66,6 +66,32 @@ export const closingTls: Behaviours = (behaviour) => {
     }
   });
 
+  behaviour("a TCP FIN without close_notify behind end() is a clean end", async (t) => {
+    for (const ender of ["client", "server"]) {
+      const codes: Record<string, number> = {};
+      let received = "";
+      const end = (name: string): Handlers => ({
+        onHandshake(socket) {
+          if (name === "server") listener.close();
+          if (name !== ender) return;
+          socket.write("bye");
+          socket.end();
+        },
+        onData: (_socket, data) => void (received += new TextDecoder().decode(data)),
+        onEnd: () => fail(`onEnd of the ${name}`),
+        onClose: (_socket, code) => void (codes[name] = code),
+      });
+      const listener = t.listen(t.server<unknown>(end("server")));
+      const relay = await Relay.start(listener.port); // lets no close_notify through
+      t.client<unknown>(end("client")).connect({ host: "127.0.0.1", port: relay.port });
+      await t.run();
+      await relay.finished;
+      const other = ender === "client" ? "server" : "client";
+      assertEquals(codes, { [ender]: CloseCode.Clean, [other]: CloseCode.Truncated });
+      assertEquals(received, "bye");
+    }
+  });
+
   behaviour("what was accepted still reaches a peer whose own stream was cut short", async (t) => {
     const flood = new Flood();
     const received: Uint8Array[] = [];

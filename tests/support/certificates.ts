@@ -58,6 +58,15 @@ export async function certificateFor(...names: string[]): Promise<CertifiedKey> 
   });
 }
 
+/** Signed by `ca`, with a host's name where no host name belongs: as the subject's common name. */
+export async function commonNameCertificate(commonName: string): Promise<CertifiedKey> {
+  return await makeLeaf({
+    ...await localServer(),
+    commonName,
+    names: [{ type: "email", value: "somebody@example.test" }],
+  });
+}
+
 /** A server at the same addresses as `server`, with an RSA key: made by the first call. */
 export async function rsaCertificate(): Promise<CertifiedKey> {
   return await (madeRsa ??= makeLeaf({ ...await localServer(), keys: generateKeys(rsa) }));
