@@ -78,7 +78,7 @@ export function tlsError(libssl: Libssl, ssl: Handle, what: string, serverName =
     const failure = verifyFailure(libssl, ssl);
     if (failure !== null) {
       const why = failure.code.endsWith("_MISMATCH")
-        ? `the certificate is not for ${serverName} (${failure.text})`
+        ? `the certificate is not for ${serverName} (${failure.text}; its common name does not count)`
         : failure.text;
       const error = new Deno.errors.InvalidData(`${what}: ${why}`);
       return Object.assign(error, { code: failure.code });

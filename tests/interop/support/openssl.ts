@@ -27,7 +27,8 @@ export async function quit(peer: PeerProcess): Promise<void> {
 
 /** A certificate with an RSA key, which the weak cipher suites of old need, signed by itself. */
 export async function rsaCertificate(): Promise<CertifiedKey> {
-  const args = "req -x509 -newkey rsa:2048 -nodes -days 2 -keyout - -out - -subj /CN=localhost";
+  const args = "req -x509 -newkey rsa:2048 -nodes -days 2 -keyout - -out - -subj /CN=localhost " +
+    "-addext subjectAltName=DNS:localhost";
   const command = new Deno.Command(find("openssl"), { args: args.split(" "), stderr: "null" });
   const pem = new TextDecoder().decode((await command.output()).stdout);
   const block = (label: string) =>
