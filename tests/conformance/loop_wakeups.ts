@@ -74,11 +74,12 @@ export const loopWakeups: Behaviours = (behaviour) => {
       let calls = 0, seen = 0;
       woken = () => {
         calls++;
+        const done = Atomics.load(words, 1); // first: who is done has sent everything
         const sent = Atomics.load(words, 0);
         assert(sent >= seen);
         seen = sent;
         // Without the wakeup behind the last of them, nobody would look again.
-        if (Atomics.load(words, 1) === workers.length) keeper.close();
+        if (done === workers.length) keeper.close();
       };
       const { wakeupHandle: handle } = t.loop;
       for (const worker of workers) worker.postMessage({ handle, count, words });

@@ -327,7 +327,8 @@ class OpensslClient {
   readonly #child: Deno.ChildProcess;
   readonly #input: WritableStreamDefaultWriter<Uint8Array<ArrayBuffer>>;
   readonly #output: ReadableStreamDefaultReader<string>;
-  readonly #messages: Promise<string>;
+  readonly #errors: ReadableStreamDefaultReader<string>;
+  #messages = "";
   #seen = "";
 
   constructor(port: number, ...args: string[]) {
@@ -339,7 +340,7 @@ class OpensslClient {
     }).spawn();
     this.#input = this.#child.stdin.getWriter();
     this.#output = this.#child.stdout.pipeThrough(new TextDecoderStream()).getReader();
-    this.#messages = new Response(this.#child.stderr).text();
+    this.#errors = this.#child.stderr.pipeThrough(new TextDecoderStream()).getReader();
   }
 
   async say(line: string): Promise<void> {
@@ -355,12 +356,24 @@ class OpensslClient {
     }
   }
 
+  /** Waits until it has told so many times that it obeys a command: what is read with one is lost. */
+  async tells(word: string, times: number): Promise<void> {
+    while (this.#messages.split(word).length <= times) {
+      const { value, done } = await this.#errors.read();
+      assert(!done, "openssl ended");
+      this.#messages += value;
+    }
+  }
+
   /** Its messages, once it has ended by itself or by our hanging up. */
   async ended(): Promise<string> {
     await this.#input.close().catch(() => {}); // it is gone already
     while (!(await this.#output.read()).done);
+    for (let read = await this.#errors.read(); !read.done; read = await this.#errors.read()) {
+      this.#messages += read.value;
+    }
     await this.#child.status;
-    return await this.#messages;
+    return this.#messages;
   }
 }
 
@@ -381,8 +394,9 @@ opensslTest("a client that changes its keys, and asks for new ones, is served on
     const client = new OpensslClient(served.port, "-tls1_3");
     await client.say("hello");
     await client.hears("hello");
-    for (const command of ["k", "K"]) {
+    for (const [i, command] of ["k", "K"].entries()) {
       await client.say(command);
+      await client.tells("KEYUPDATE", i + 1);
       await client.say(`behind ${command}`);
       await client.hears(`behind ${command}`);
     }
