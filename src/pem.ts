@@ -6,14 +6,39 @@
 import { explain } from "./errors.ts";
 import type { TlsOptions } from "./tls_options.ts";
 
+/** What the certificate options come to. @internal */
+export interface Pems {
+  readonly cert: string | undefined;
+  readonly key: string | undefined;
+  readonly ca: string | undefined;
+}
+
+/**
+ * The texts of all three.
+ *
+ * @throws {TypeError} For a certificate without its key, and the other way round.
+ * @internal
+ */
+export function readPems(options: TlsOptions): Pems {
+  const cert = readPem("certificate", options, "cert");
+  const key = readPem("private key", options, "key");
+  const ca = readPem("CA certificates", options, "ca");
+  if ((cert === undefined) !== (key === undefined)) {
+    const [there, missing] = key === undefined
+      ? ["certificate", "private key"]
+      : ["private key", "certificate"];
+    throw new TypeError(`Cannot create a TLS context: a ${there} needs its ${missing}`);
+  }
+  return { cert, key, ca };
+}
+
 /**
  * The text of an option, from memory or from the file that `…File` names.
  *
  * @throws {TypeError} When both are given.
  * @throws {Deno.errors.NotFound|Deno.errors.NotCapable} When the file cannot be read.
- * @internal
  */
-export function readPem(
+function readPem(
   what: string,
   options: TlsOptions,
   name: "cert" | "key" | "ca",

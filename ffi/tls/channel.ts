@@ -185,8 +185,8 @@ export class TlsChannel {
     return accepted;
   }
 
-  /** Sends what waits for room; returns whether none is left. */
-  flush(): boolean {
+  /** Sends what waits for room; `hasOutput` tells whether some is left. */
+  flush(): void {
     if (this.#isBlocked) {
       if (this.isEstablished) this.closeNotify();
       else this.#goOn();
@@ -196,7 +196,6 @@ export class TlsChannel {
       const sent = this.#transport.transmit(output, output.length, false);
       this.#output = sent < output.length ? output.subarray(sent) : null;
     }
-    return !this.hasOutput;
   }
 
   /** Ends our direction; returns false where that has to wait for more of the peer. */

@@ -151,30 +151,6 @@ export class CopiedIncoming implements Incoming {
   }
 }
 
-/** Says by itself whether it is empty. */
-class WatchedOutgoing implements Outgoing {
-  readonly bio: Handle;
-  readonly #libssl: Libssl;
-  readonly #bufMem: Uint32Array;
-
-  constructor(libssl: Libssl) {
-    this.#libssl = libssl;
-    this.bio = checked(libssl.BIO_new(libssl.BIO_s_mem()));
-    this.#bufMem = bufMemOf(libssl, this.bio);
-  }
-
-  get isEmpty(): boolean {
-    return this.#bufMem[0] === 0;
-  }
-
-  take(into: Uint8Array): number {
-    const length = this.#libssl.BIO_read(this.bio, into, into.length);
-    // OpenSSL would correct this word at the next write only.
-    if (length < into.length) this.#bufMem[0] = 0;
-    return length;
-  }
-}
-
 /** Has to be asked whether it is empty. */
 export class AskedOutgoing implements Outgoing {
   readonly bio: Handle;
@@ -191,5 +167,26 @@ export class AskedOutgoing implements Outgoing {
 
   take(into: Uint8Array): number {
     return this.#libssl.BIO_read(this.bio, into, into.length);
+  }
+}
+
+/** Says by itself whether it is empty. */
+class WatchedOutgoing extends AskedOutgoing {
+  readonly #bufMem: Uint32Array;
+
+  constructor(libssl: Libssl) {
+    super(libssl);
+    this.#bufMem = bufMemOf(libssl, this.bio);
+  }
+
+  override get isEmpty(): boolean {
+    return this.#bufMem[0] === 0;
+  }
+
+  override take(into: Uint8Array): number {
+    const length = super.take(into);
+    // OpenSSL would correct this word at the next write only.
+    if (length < into.length) this.#bufMem[0] = 0;
+    return length;
   }
 }

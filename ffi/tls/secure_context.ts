@@ -3,7 +3,7 @@
  * @module
  */
 import type { TlsOptions } from "../../src/tls_options.ts";
-import { readPem } from "../../src/pem.ts";
+import { readPems } from "../../src/pem.ts";
 import { alpnSelector, encodeProtocols, verifyAllCallback } from "./callbacks.ts";
 import {
   SSL_CTRL_MODE,
@@ -80,15 +80,7 @@ export class SecureContext {
    * @throws {Deno.errors.InvalidData} For what OpenSSL refuses, with its reason.
    */
   constructor(libssl: Libssl, options: TlsOptions) {
-    const cert = readPem("certificate", options, "cert");
-    const key = readPem("private key", options, "key");
-    const ca = readPem("CA certificates", options, "ca");
-    if ((cert === undefined) !== (key === undefined)) {
-      const [there, missing] = key === undefined
-        ? ["certificate", "private key"]
-        : ["private key", "certificate"];
-      throw new TypeError(`${WHAT}: a ${there} needs its ${missing}`);
-    }
+    const { cert, key, ca } = readPems(options);
     this.libssl = libssl;
     this.hasCertificate = cert !== undefined;
     this.serverName = options.serverName;

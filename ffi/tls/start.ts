@@ -91,6 +91,5 @@ function expectations(
 
 /** As certificates have names beyond ASCII: `xn--…`. */
 function toAscii(name: string): string {
-  // deno-lint-ignore no-control-regex
-  return /[^\x00-\x7f]/.test(name) ? getBuiltinModule("node:url").domainToASCII(name) : name;
+  return /[^ -~]/.test(name) ? getBuiltinModule("node:url").domainToASCII(name) : name;
 }

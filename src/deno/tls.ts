@@ -6,7 +6,7 @@
 import { getBuiltinModule } from "node:process";
 import { notSupported } from "../errors.ts";
 import type { TlsOptions } from "../tls_options.ts";
-import { readPem } from "../pem.ts";
+import { readPems } from "../pem.ts";
 
 /**
  * What a context's TLS options became: PEM in memory, ready for listenTls(), startTls() and
@@ -33,15 +33,7 @@ const UNSUPPORTED = [
 /** Reads and checks the options; see SocketContext.secureContext. */
 export function createDenoTls(options: TlsOptions): DenoTls {
   refuseUnsupported(options);
-  const cert = readPem("certificate", options, "cert");
-  const key = readPem("private key", options, "key");
-  const ca = readPem("CA certificates", options, "ca");
-  if ((cert === undefined) !== (key === undefined)) {
-    const [there, missing] = key === undefined
-      ? ["certificate", "private key"]
-      : ["private key", "certificate"];
-    throw new TypeError(`Cannot create a TLS context: a ${there} needs its ${missing}`);
-  }
+  const { cert, key, ca } = readPems(options);
   if (ca !== undefined) checkCertificates(`CA certificates ${options.caFile ?? ""}`, ca);
   return {
     cert,
