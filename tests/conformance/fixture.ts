@@ -6,6 +6,7 @@
 import { assert, fail } from "@std/assert";
 import { describe, it } from "@std/testing/bdd";
 import {
+  epoll,
   type Handlers,
   type ListenSocket,
   Loop,
@@ -14,6 +15,7 @@ import {
   type SocketContext,
   type TlsOptions,
 } from "@usockets/usockets";
+import { openLibc } from "../../ffi/libc.ts";
 import { testCertificates } from "../support/certificates.ts";
 import { settledDescriptors, steadyDescriptors } from "../support/descriptors.ts";
 import type { Transport } from "./transports.ts";
@@ -173,6 +175,9 @@ export function conformance(transport: Transport, title: string, behaviours: Beh
         } finally {
           fixture.loop.free();
           Deno.removeSync(directory, { recursive: true });
+          // A loop that slept asks Deno's pool how far it is; jobs end in order, so behind this one
+          // the sanitizer finds none of them.
+          if (transport.backend === epoll) await openLibc().gettidAsync();
           left = await settledDescriptors(before) - before;
         }
         assert(left <= 0, `${left} descriptors were left open`);

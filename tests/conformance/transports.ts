@@ -54,24 +54,29 @@ const blockingSkips: readonly Skip[] = [
   },
 ];
 
-/** Behaviours whose peers shake hands, or break TLS, by sockets of Deno's own. */
+/** Behaviours of TLS whose peers shake hands, or break TLS, by sockets of Deno's own. */
+const foreignTlsTests = [
+  "a server that speaks no TLS ends the handshake with onClose(Tls)",
+  "a client that speaks no TLS ends its handshake and no other",
+  "a TCP FIN without close_notify is Truncated, behind the bytes",
+  "a TCP FIN without close_notify behind end() is a clean end",
+  "a truncated stream of a paused socket waits for resume()",
+  "what was accepted still reaches a peer whose own stream was cut short",
+  "garbage in place of a ClientHello is onClose(Tls)",
+  "a peer that ends in the middle of a handshake is onClose(Tls)",
+  "a RST in the middle of a handshake is onClose(Reset)",
+  "a server's handshakeTimeoutSeconds bounds a silent client",
+  "a client's handshakeTimeoutSeconds bounds a silent server",
+  "a failed handshake of a paused socket is reported without resume()",
+  "end() in the middle of a handshake is polite once it is done",
+];
+
+/** And others that need one. */
 const blockingTlsSkips: readonly Skip[] = [
   {
     reason: "its peer is one of Deno's own, which stand still while ours blocks the thread",
     tests: [
-      "a server that speaks no TLS ends the handshake with onClose(Tls)",
-      "a client that speaks no TLS ends its handshake and no other",
-      "a TCP FIN without close_notify is Truncated, behind the bytes",
-      "a TCP FIN without close_notify behind end() is a clean end",
-      "a truncated stream of a paused socket waits for resume()",
-      "what was accepted still reaches a peer whose own stream was cut short",
-      "garbage in place of a ClientHello is onClose(Tls)",
-      "a peer that ends in the middle of a handshake is onClose(Tls)",
-      "a RST in the middle of a handshake is onClose(Reset)",
-      "a server's handshakeTimeoutSeconds bounds a silent client",
-      "a client's handshakeTimeoutSeconds bounds a silent server",
-      "a failed handshake of a paused socket is reported without resume()",
-      "end() in the middle of a handshake is polite once it is done",
+      ...foreignTlsTests,
       "run() goes on while one socket waits in end() for its peer",
       "run() ends when what was accepted before close() is on its way",
       "no callback comes before run()",
@@ -117,6 +122,7 @@ const plainSkips: readonly Skip[] = [
   {
     reason: "of TLS",
     tests: [
+      ...foreignTlsTests,
       "onHandshake follows onOpen, with what both sides agreed on",
       "without ALPN none is agreed on, and the host is what must be proved",
       "a server whose authority is not trusted is refused",
@@ -124,21 +130,8 @@ const plainSkips: readonly Skip[] = [
       "a server whose certificate expired is refused",
       "connect()'s serverName overrides the context's",
       "a client certificate that nobody asks for does no harm",
-      "a server that speaks no TLS ends the handshake with onClose(Tls)",
-      "a client that speaks no TLS ends its handshake and no other",
-      "a TCP FIN without close_notify is Truncated, behind the bytes",
-      "a TCP FIN without close_notify behind end() is a clean end",
-      "a truncated stream of a paused socket waits for resume()",
-      "what was accepted still reaches a peer whose own stream was cut short",
-      "garbage in place of a ClientHello is onClose(Tls)",
-      "a peer that ends in the middle of a handshake is onClose(Tls)",
-      "a RST in the middle of a handshake is onClose(Reset)",
-      "a server's handshakeTimeoutSeconds bounds a silent client",
-      "a client's handshakeTimeoutSeconds bounds a silent server",
       "a handshake that is done in time is bounded no more",
-      "end() in the middle of a handshake is polite once it is done",
       "every action inside onHandshake leaves the loop sound",
-      "a failed handshake of a paused socket is reported without resume()",
       "no onHandshake behind end()",
     ],
   },
