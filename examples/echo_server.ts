@@ -5,9 +5,8 @@
  *
  * @module
  */
-import type { ListenSocket, Loop, Socket } from "@usockets/usockets";
-import type { ListenFlags } from "./support/flags.ts";
-import { runServer, type ServerProgram } from "./support/server.ts";
+import type { Loop, Socket } from "@usockets/usockets";
+import { type ListenFlags, type Listening, runServer, serverProgram } from "./support/server.ts";
 
 /** A connection that is silent for so long is closed. */
 const IDLE_SECONDS = 30;
@@ -22,7 +21,7 @@ interface Echo {
 export function echoServer(
   loop: Loop,
   { host, port, tls, reusePort }: ListenFlags,
-): { listener: ListenSocket; drain: () => void } {
+): Listening {
   const sockets = new Set<Socket<Echo | null>>();
   const context = loop.createContext({
     tls,
@@ -62,10 +61,10 @@ export function echoServer(
 }
 
 /** What {@linkcode runServer} and its Workers run. */
-export const program: ServerProgram = {
+export const program = serverProgram({
   about: "An echo server: whatever comes goes back.",
   scheme: "tcp",
   listen: echoServer,
-};
+});
 
 if (import.meta.main) await runServer(import.meta.url, program);

@@ -6,10 +6,9 @@
  *
  * @module
  */
-import type { ListenSocket, Loop, Socket } from "@usockets/usockets";
-import type { ListenFlags } from "./support/flags.ts";
+import type { Loop, Socket } from "@usockets/usockets";
 import { CONTINUE, HttpRequestParser, REQUEST } from "./support/http_request.ts";
-import { runServer, type ServerProgram } from "./support/server.ts";
+import { type ListenFlags, type Listening, runServer, serverProgram } from "./support/server.ts";
 
 /** A connection that sends nothing for so long is closed. */
 const IDLE_SECONDS = 30;
@@ -46,7 +45,7 @@ let sharedParser = new HttpRequestParser();
 export function httpServer(
   loop: Loop,
   { host, port, tls, reusePort }: ListenFlags,
-): { listener: ListenSocket; drain: () => void } {
+): Listening {
   const connections = new Set<Connection>();
   const context = loop.createContext({
     tls,
@@ -188,10 +187,10 @@ const NOT_ALLOWED = answers("405 Method Not Allowed\r\nAllow: GET, HEAD", "Metho
 const CONTINUE_ANSWER = bytes("HTTP/1.1 100 Continue\r\n\r\n");
 
 /** What {@linkcode runServer} and its Workers run. */
-export const program: ServerProgram = {
+export const program = serverProgram({
   about: "A small HTTP/1.1 server: GET / says hello.",
   scheme: "http",
   listen: httpServer,
-};
+});
 
 if (import.meta.main) await runServer(import.meta.url, program);

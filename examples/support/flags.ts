@@ -1,5 +1,6 @@
 /**
- * The flags that the example servers share.
+ * The flags of the example programs: a table that is parsed and shown by `--help`, and the flags
+ * that most of them share.
  * @module
  */
 // deno-lint-ignore-file no-console -- these are programs
@@ -14,52 +15,125 @@ import {
 } from "@usockets/usockets";
 import { UsageError } from "./errors.ts";
 
+/** A flag: one that takes a value names it, and may have a default; others are on or off. */
+export interface Flag {
+  /** What stands for the value in `--help`, such as `PORT`. */
+  readonly value?: string;
+  readonly default?: string;
+  readonly about: string;
+}
+
+/** Flags by name, in the order of `--help`. */
+export type Flags = Readonly<Record<string, Flag>>;
+
+/** What was given for each flag. */
+export type FlagValues<F extends Flags> = {
+  readonly [K in keyof F]: F[K] extends { value: string }
+    ? (F[K] extends { default: string } ? string : string | undefined)
+    : boolean;
+};
+
+/** What a program takes on its command line. */
+export interface CommandLine<F extends Flags> {
+  /** What the program does, for `--help`. */
+  readonly about: string;
+  readonly flags: F;
+  /** Names of what stands without a flag, in order; optional ones in brackets, as `[PIPELINE]`. */
+  readonly positionals?: readonly string[];
+}
+
+/** What was given. */
+export interface Arguments<F extends Flags> {
+  readonly values: FlagValues<F>;
+  readonly positionals: string[];
+}
+
+/** Reads the command line. Returns null after `--help` was answered. */
+export function parseFlags<F extends Flags>(
+  args: string[],
+  commandLine: CommandLine<F>,
+): Arguments<F> | null {
+  const names = commandLine.positionals ?? [];
+  const { values, positionals } = parse(args, commandLine.flags, names.length > 0);
+  if (values.help) {
+    console.log(help(commandLine));
+    return null;
+  }
+  const needed = names.filter((name) => !name.startsWith("[")).length;
+  if (positionals.length < needed || positionals.length > names.length) {
+    throw new UsageError(`give ${names.join(" ")}; see --help`);
+  }
+  return { values: values as FlagValues<F>, positionals };
+}
+
+function parse(args: string[], flags: Flags, allowPositionals: boolean) {
+  const options = Object.fromEntries(
+    Object.entries(flags).map(([name, { value, default: otherwise }]) => [
+      name,
+      value === undefined
+        ? { type: "boolean" as const, default: false }
+        : { type: "string" as const, ...(otherwise === undefined ? {} : { default: otherwise }) },
+    ]),
+  );
+  try {
+    return parseArgs({
+      args,
+      allowPositionals,
+      options: { ...options, help: { type: "boolean", default: false } },
+    });
+  } catch (error) {
+    // Node's own message goes on about positional arguments after its first sentence.
+    throw new UsageError(`${(error as Error).message.split(/\. |\n/)[0]}; see --help`);
+  }
+}
+
+function help({ about, flags, positionals = [] }: CommandLine<Flags>): string {
+  const all: Flags = { ...flags, help: { about: "show this" } };
+  const rows = Object.entries(all).map(([name, flag]) => {
+    const left = flag.value === undefined ? `--${name}` : `--${name} ${flag.value}`;
+    const otherwise = flag.default === undefined ? "" : ` (${flag.default})`;
+    return [left, flag.about + otherwise];
+  });
+  const width = Math.max(...rows.map(([left]) => left.length));
+  return [
+    about,
+    ...(positionals.length === 0 ? [] : ["", `  ${positionals.join(" ")}`]),
+    "",
+    ...rows.map(([left, text]) => `  ${left.padEnd(width)}  ${text}`),
+    ...("backend" in flags ? ["", "The epoll backend needs Linux and --allow-ffi."] : []),
+  ].join("\n");
+}
+
 /** The backends by name. */
 export const BACKENDS = { deno: denoConn, epoll, auto: autoBackend } as const satisfies Record<
   string,
   BackendFactory
 >;
 
-/** Where and how a server listens. */
-export interface ListenFlags {
-  readonly host: string;
-  readonly port: number;
-  readonly tls: TlsOptions | undefined;
-  /** Share the port with the other workers. */
-  readonly reusePort: boolean;
-}
+/** Flags that say how a loop runs. */
+export const LOOP_FLAGS = {
+  backend: {
+    value: "NAME",
+    about: "deno, epoll, or auto for the fastest that works here",
+    default: "deno",
+  },
+  mode: {
+    value: "MODE",
+    about: "run beside the rest of Deno, or blocking: faster, epoll only",
+    default: "run",
+  },
+} as const satisfies Flags;
 
-/** How a server was asked to run: plain data, which can be sent to Workers. */
-export interface ServerFlags extends ListenFlags {
+/** How a loop is to run: plain data, which can be sent to Workers. */
+export interface LoopFlags {
   /** What `auto` comes to here is known already. */
   readonly backend: "deno" | "epoll";
   /** The loop has its thread for itself. */
   readonly isBlocking: boolean;
-  readonly workers: number;
 }
 
-const USAGE = `
-  --host HOST        address to listen on (127.0.0.1)
-  --port PORT        port to listen on, 0 for any (3000)
-  --backend NAME     deno, epoll, or auto for the fastest that works here (deno)
-  --mode MODE        run beside the rest of Deno, or blocking: faster, epoll only (run)
-  --tls              speak TLS, with --cert and --key
-  --cert FILE        certificate chain, PEM
-  --key FILE         private key, PEM
-  --passphrase TEXT  decrypts the private key
-  --workers N        threads that share the port: more than 1 with epoll only (1)
-  --help             show this
-
-The epoll backend needs Linux and --allow-ffi.
-`;
-
-/** Reads the flags. Returns null after `--help` was answered. */
-export function parseServerFlags(args: string[], about: string): ServerFlags | null {
-  const { values } = parse(args);
-  if (values.help) {
-    console.log(`${about}\n${USAGE.trimEnd()}`);
-    return null;
-  }
+/** Reads {@linkcode LOOP_FLAGS}. */
+export function parseLoopFlags(values: FlagValues<typeof LOOP_FLAGS>): LoopFlags {
   const backend = parseBackend(values.backend);
   const { mode } = values;
   if (mode !== "run" && mode !== "blocking") {
@@ -68,45 +142,7 @@ export function parseServerFlags(args: string[], about: string): ServerFlags | n
   if (mode === "blocking" && backend === "deno") {
     throw new UsageError("--mode blocking needs --backend epoll: the deno backend cannot block");
   }
-  const workers = parseNumber("--workers", values.workers, 1, 1024);
-  if (workers > 1 && backend === "deno") {
-    throw new UsageError(
-      `--workers ${workers} needs --backend epoll: ` +
-        "the deno backend cannot share a port without --unstable-net",
-    );
-  }
-  return {
-    host: values.host,
-    port: parseNumber("--port", values.port, 0, 65535),
-    tls: parseTls(values),
-    reusePort: workers > 1,
-    backend,
-    isBlocking: mode === "blocking",
-    workers,
-  };
-}
-
-function parse(args: string[]) {
-  try {
-    return parseArgs({
-      args,
-      options: {
-        host: { type: "string", default: "127.0.0.1" },
-        port: { type: "string", default: "3000" },
-        backend: { type: "string", default: "deno" },
-        mode: { type: "string", default: "run" },
-        tls: { type: "boolean", default: false },
-        cert: { type: "string" },
-        key: { type: "string" },
-        passphrase: { type: "string" },
-        workers: { type: "string", default: "1" },
-        help: { type: "boolean", default: false },
-      },
-    });
-  } catch (error) {
-    // Node's own message goes on about positional arguments after its first sentence.
-    throw new UsageError(`${(error as Error).message.split(/\. |\n/)[0]}; see --help`);
-  }
+  return { backend, isBlocking: mode === "blocking" };
 }
 
 /** What a backend's name comes to here; throws where it does not work. */
@@ -118,9 +154,16 @@ function parseBackend(name: string): "deno" | "epoll" {
   return loop.backendName as "deno" | "epoll";
 }
 
-function parseTls(
-  values: { tls: boolean; cert?: string; key?: string; passphrase?: string },
-): TlsOptions | undefined {
+/** Flags of a server's TLS. */
+export const TLS_FLAGS = {
+  tls: { about: "speak TLS, with --cert and --key" },
+  cert: { value: "FILE", about: "certificate chain, PEM" },
+  key: { value: "FILE", about: "private key, PEM" },
+  passphrase: { value: "TEXT", about: "decrypts the private key" },
+} as const satisfies Flags;
+
+/** Reads {@linkcode TLS_FLAGS}. */
+export function parseTlsFlags(values: FlagValues<typeof TLS_FLAGS>): TlsOptions | undefined {
   const { tls, cert, key, passphrase } = values;
   if (tls && (cert === undefined || key === undefined)) {
     throw new UsageError("--tls needs --cert and --key");
@@ -131,7 +174,8 @@ function parseTls(
   return tls ? { certFile: cert, keyFile: key, passphrase } : undefined;
 }
 
-function parseNumber(flag: string, text: string, lowest: number, highest: number): number {
+/** Reads a whole number. */
+export function parseNumber(flag: string, text: string, lowest: number, highest: number): number {
   const value = /^\d+$/.test(text) ? Number(text) : NaN;
   if (!(value >= lowest && value <= highest)) {
     throw new UsageError(

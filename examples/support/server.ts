@@ -1,94 +1,141 @@
 /**
- * How the example servers start, run in this thread or in Workers, and what Ctrl-C does.
+ * How the example servers start, and what their flags are.
  * @module
  */
-// deno-lint-ignore-file no-console -- these are programs
-import { type ListenSocket, Loop } from "@usockets/usockets";
-import { runMain } from "./errors.ts";
-import { BACKENDS, type ListenFlags, parseServerFlags, type ServerFlags } from "./flags.ts";
-import { startWorkers } from "./workers.ts";
+import type { ListenSocket, Loop, TlsOptions } from "@usockets/usockets";
+import { UsageError } from "./errors.ts";
+import {
+  type Flags,
+  type FlagValues,
+  LOOP_FLAGS,
+  type LoopFlags,
+  parseFlags,
+  parseLoopFlags,
+  parseNumber,
+  parseTlsFlags,
+  TLS_FLAGS,
+} from "./flags.ts";
+import { type LoopProgram, runPrograms } from "./program.ts";
 
-/** A server, to be run by {@linkcode runServer}. Its module exports it as `program`, for Workers. */
-export interface ServerProgram {
+/** The flags of every server. */
+const SERVER_FLAGS = {
+  host: { value: "HOST", about: "address to listen on", default: "127.0.0.1" },
+  port: { value: "PORT", about: "port to listen on, 0 for any", default: "3000" },
+  ...LOOP_FLAGS,
+  ...TLS_FLAGS,
+  workers: {
+    value: "N",
+    about: "threads that share the port: more than 1 with epoll only",
+    default: "1",
+  },
+} as const satisfies Flags;
+
+/** Where and how a server listens; `more` is what it made of its own flags. */
+export interface ListenFlags<M = unknown> {
+  readonly host: string;
+  readonly port: number;
+  readonly tls: TlsOptions | undefined;
+  /** Share the port with the other workers. */
+  readonly reusePort: boolean;
+  readonly more: M;
+}
+
+/** How a server was asked to run: plain data, which can be sent to Workers. */
+export interface ServerFlags<M = unknown> extends ListenFlags<M>, LoopFlags {
+  readonly workers: number;
+}
+
+/** A server that listens. */
+export interface Listening {
+  readonly listener: ListenSocket;
+  /** Tells the connections to finish. */
+  readonly drain: () => void;
+}
+
+/** A server, as its module describes it. */
+export interface ServerOptions<F extends Flags, M> {
   /** One line for `--help`. */
   readonly about: string;
   /** Of the URL that it listens on; with TLS an `s` follows. */
   readonly scheme: string;
-  /** Listens on the given loop. `drain` tells the connections to finish. */
-  readonly listen: (
-    loop: Loop,
-    flags: ListenFlags,
-  ) => { listener: ListenSocket; drain: () => void };
+  /** Flags of its own. */
+  readonly flags?: F;
+  /** Reads them into plain data, which can be sent to Workers. */
+  readonly parse?: (values: FlagValues<F>) => M;
+  /** Listens on the given loop. */
+  readonly listen: (loop: Loop, flags: ListenFlags<M>) => Listening;
 }
 
-/** A server that listens, in this thread or in Workers. */
-export interface ListeningServer {
-  readonly port: number;
-  /** Shuts it down gracefully. */
-  readonly stop: () => void;
-  /** Runs it until it is shut down. */
-  readonly run: () => Promise<unknown>;
+/** A server, to be run by {@linkcode runServer}. Its module exports it as `program`, for Workers. */
+export interface ServerProgram<F extends Flags = Flags, M = unknown>
+  extends LoopProgram<ServerFlags<M>> {
+  readonly options: ServerOptions<F, M>;
 }
 
-/** So long connections may take to finish after Ctrl-C. */
-const GRACE_SECONDS = 5;
+/** Makes a program of a server. */
+export function serverProgram<F extends Flags = Flags, M = undefined>(
+  options: ServerOptions<F, M>,
+): ServerProgram<F, M> {
+  return {
+    options,
+    start(loop, flags, stop) {
+      const { listener, drain } = options.listen(loop, flags);
+      return { port: listener.port, stop: () => (drain(), stop()) };
+    },
+  };
+}
 
 /**
  * Runs a server as the command line says, until Ctrl-C or SIGTERM.
  *
  * @param module The URL of the module that exports `program`.
  */
-export async function runServer(module: string, program: ServerProgram): Promise<void> {
-  await runMain(async () => {
-    const flags = parseServerFlags(Deno.args, program.about);
-    if (flags === null) return;
-    // A loop that blocks its thread would hold up the signals too: it gets a Worker.
-    const server = flags.isBlocking || flags.workers > 1
-      ? await startWorkers(module, flags)
-      : listenHere(program, flags);
-    onFirstSignal(() => {
-      console.log(`Shutting down, in ${GRACE_SECONDS} s at the latest`);
-      server.stop();
-    });
-    console.log(`Listening on ${describe(program, flags, server.port)}`);
-    await server.run();
+export async function runServer<F extends Flags, M>(
+  module: string,
+  program: ServerProgram<F, M>,
+): Promise<void> {
+  await runPrograms(module, program, () => {
+    const flags = parseServerFlags(Deno.args, program.options);
+    return flags && { flags, describe: (port) => `Listening on ${describe(program, flags, port)}` };
   });
 }
 
-/** Makes a loop in this thread and listens on it. Any thread can stop it by a wakeup. */
-export function listenHere(
-  program: ServerProgram,
-  flags: ServerFlags,
-): ListeningServer & { loop: Loop } {
-  const loop = new Loop({ backend: BACKENDS[flags.backend], onWakeup: () => stop() });
-  const { listener, drain } = program.listen(loop, flags);
-  const stop = () => {
-    drain();
-    loop.shutdown({ graceSeconds: GRACE_SECONDS });
+/** Reads the flags. Returns null after `--help` was answered. */
+export function parseServerFlags<F extends Flags, M>(
+  args: string[],
+  { about, flags, parse }: ServerOptions<F, M>,
+): ServerFlags<M> | null {
+  const given = parseFlags(args, { about, flags: { ...SERVER_FLAGS, ...flags } });
+  if (given === null) return null;
+  const { values } = given;
+  const { backend, isBlocking } = parseLoopFlags(values);
+  const workers = parseNumber("--workers", values.workers, 1, 1024);
+  if (workers > 1 && backend === "deno") {
+    throw new UsageError(
+      `--workers ${workers} needs --backend epoll: ` +
+        "the deno backend cannot share a port without --unstable-net",
+    );
+  }
+  return {
+    host: values.host,
+    port: parseNumber("--port", values.port, 0, 65535),
+    tls: parseTlsFlags(values),
+    reusePort: workers > 1,
+    backend,
+    isBlocking,
+    workers,
+    more: parse?.(values as unknown as FlagValues<F>) as M,
   };
-  const run = async () => {
-    if (flags.isBlocking) loop.runBlocking();
-    else await loop.run();
-    loop.free();
-  };
-  return { loop, port: listener.port, stop, run };
 }
 
-function describe(program: ServerProgram, flags: ServerFlags, port: number): string {
+function describe<F extends Flags, M>(
+  { options: { scheme } }: ServerProgram<F, M>,
+  flags: ServerFlags<M>,
+  port: number,
+): string {
   const host = flags.host.includes(":") ? `[${flags.host}]` : flags.host;
   const details = [`backend: ${flags.backend}`];
   if (flags.isBlocking) details.push("blocking");
   if (flags.workers > 1) details.push(`${flags.workers} workers`);
-  return `${program.scheme}${flags.tls ? "s" : ""}://${host}:${port} (${details.join(", ")})`;
+  return `${scheme}${flags.tls ? "s" : ""}://${host}:${port} (${details.join(", ")})`;
 }
-
-/** Calls back at the first signal. The second ends the process, as signals do. */
-function onFirstSignal(callback: () => void): void {
-  const listener = () => {
-    for (const signal of SIGNALS) Deno.removeSignalListener(signal, listener);
-    callback();
-  };
-  for (const signal of SIGNALS) Deno.addSignalListener(signal, listener);
-}
-
-const SIGNALS: Deno.Signal[] = Deno.build.os === "windows" ? ["SIGINT"] : ["SIGINT", "SIGTERM"];

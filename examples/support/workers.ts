@@ -1,36 +1,39 @@
 /**
- * Runs a server in Workers, each with a loop of its own, while this thread stays free for signals.
+ * Runs a program in Workers, each with a loop of its own, while this thread stays free for signals.
  * @module
  */
 import { wakeup, type WakeupHandle } from "@usockets/usockets";
 import { UsageError } from "./errors.ts";
-import type { ServerFlags } from "./flags.ts";
-import type { ListeningServer } from "./server.ts";
+import type { LoopFlags } from "./flags.ts";
+import type { Running } from "./program.ts";
 
 /** What a Worker is to do. */
 export interface WorkerTask {
-  /** The URL of the module that exports the server, as `program`. */
+  /** The URL of the module that exports the program, as `program`. */
   readonly module: string;
-  readonly flags: ServerFlags;
+  readonly flags: LoopFlags;
 }
 
 /** What a Worker tells. */
 export type WorkerMessage =
-  | { readonly kind: "listening"; readonly port: number; readonly handle: WakeupHandle }
+  | { readonly kind: "started"; readonly port: number | undefined; readonly handle: WakeupHandle }
   | { readonly kind: "refused"; readonly message: string }
   | { readonly kind: "ended" };
 
 /**
- * Starts the Workers, and resolves when all listen: on port 0 the first chooses the port.
+ * Starts the Workers, and resolves when all have begun: on port 0 the first chooses the port.
  *
- * @throws {UsageError} When one of them cannot listen.
+ * @throws {UsageError} When one of them cannot begin.
  */
-export async function startWorkers(module: string, flags: ServerFlags): Promise<ListeningServer> {
+export async function startWorkers(
+  module: string,
+  flags: LoopFlags & { readonly workers: number },
+): Promise<Running> {
   const first = await startWorker({ module, flags });
   const { port } = first;
   const others = Array.from(
     { length: flags.workers - 1 },
-    () => startWorker({ module, flags: { ...flags, port } }),
+    () => startWorker({ module, flags: port === undefined ? flags : { ...flags, port } }),
   );
   const workers = [first, ...await Promise.all(others)];
   return {
@@ -40,23 +43,23 @@ export async function startWorkers(module: string, flags: ServerFlags): Promise<
   };
 }
 
-interface ListeningWorker {
-  readonly port: number;
+interface StartedWorker {
+  readonly port: number | undefined;
   readonly handle: WakeupHandle;
   readonly ended: Promise<void>;
 }
 
 // What a Worker throws beyond a user's mistake ends the process, with its stack trace: nobody
 // listens for its `error` events.
-function startWorker(task: WorkerTask): Promise<ListeningWorker> {
-  const listening = Promise.withResolvers<ListeningWorker>();
+function startWorker(task: WorkerTask & { flags: { port?: number } }): Promise<StartedWorker> {
+  const started = Promise.withResolvers<StartedWorker>();
   const ended = Promise.withResolvers<void>();
   const worker = new Worker(import.meta.resolve("./worker.ts"), { type: "module" });
   worker.onmessage = ({ data }: MessageEvent<WorkerMessage>) => {
-    if (data.kind === "listening") listening.resolve({ ...data, ended: ended.promise });
-    else if (data.kind === "refused") listening.reject(new UsageError(data.message));
+    if (data.kind === "started") started.resolve({ ...data, ended: ended.promise });
+    else if (data.kind === "refused") started.reject(new UsageError(data.message));
     else ended.resolve();
   };
   worker.postMessage(task);
-  return listening.promise;
+  return started.promise;
 }

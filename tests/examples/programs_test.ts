@@ -1,8 +1,8 @@
 /** The examples as programs: what a user types, reads, and ends with Ctrl-C. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { program as httpProgram } from "../../examples/http_server.ts";
-import { parseServerFlags } from "../../examples/support/flags.ts";
-import { listenHere } from "../../examples/support/server.ts";
+import { startHere } from "../../examples/support/program.ts";
+import { parseServerFlags } from "../../examples/support/server.ts";
 import { nativeTest } from "../support/native.ts";
 import { Program, type ProgramResult, runProgram } from "../support/subprocess.ts";
 import { exchange, receive, send } from "./servers.ts";
@@ -218,8 +218,8 @@ for (const [details, args] of WAYS) {
 }
 
 nativeTest("--mode blocking gives the thread to the loop until it is woken up to stop", () => {
-  const flags = parseServerFlags(["--port", "0", "--backend", "epoll", "--mode", "blocking"], "")!;
-  const server = listenHere(httpProgram, flags);
+  const args = ["--port", "0", "--backend", "epoll", "--mode", "blocking"];
+  const server = startHere(httpProgram, parseServerFlags(args, httpProgram.options)!);
   server.loop.createTimer({ fallthrough: true }).set(() => server.loop.wakeup(), 1);
   server.run();
   assert(server.loop.isFreed, "run() returned before the loop had ended");

@@ -1,6 +1,6 @@
 /** Runs the example servers in the test's own process, on each backend. */
 import { type BackendFactory, denoConn, epoll, type ListenSocket, Loop } from "@usockets/usockets";
-import type { ServerProgram } from "../../examples/support/server.ts";
+import type { ListenFlags, Listening } from "../../examples/support/server.ts";
 import { nativeTest } from "../support/native.ts";
 import { readAll, writeAll } from "../support/streams.ts";
 
@@ -18,7 +18,7 @@ export interface RunningServer {
 /** Registers a test of a server on each backend; where there is no epoll, that one is skipped. */
 export function serverTest(
   name: string,
-  listen: ServerProgram["listen"],
+  listen: (loop: Loop, flags: ListenFlags) => Listening,
   test: (server: RunningServer) => Promise<void>,
 ): void {
   Deno.test(`${name} (deno)`, () => withServer(denoConn, listen, test));
@@ -27,11 +27,11 @@ export function serverTest(
 
 async function withServer(
   backend: BackendFactory,
-  listen: ServerProgram["listen"],
+  listen: (loop: Loop, flags: ListenFlags) => Listening,
   test: (server: RunningServer) => Promise<void>,
 ): Promise<void> {
   using loop = new Loop({ backend });
-  const flags = { host: "127.0.0.1", port: 0, tls: undefined, reusePort: false };
+  const flags = { host: "127.0.0.1", port: 0, tls: undefined, reusePort: false, more: undefined };
   const { listener, drain } = listen(loop, flags);
   const running = loop.run();
   let hangs = false;
