@@ -151,7 +151,7 @@ export class EpollBackend implements Backend {
     (secureContext as SecureContext).release();
   }
 
-  listen(context: SocketContext, options: ListenOptions): ListenSocket {
+  listen(context: SocketContext, options: ListenOptions<unknown>): ListenSocket {
     return new EpollListenSocket(this, context, options);
   }
 

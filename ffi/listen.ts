@@ -57,19 +57,19 @@ export interface Listening {
 const BACKLOG = 511;
 
 /** Opens a listener, or throws an error that names the address. */
-export function openListener(libc: Libc, options: ListenOptions): Listening {
+export function openListener(libc: Libc, options: ListenOptions<unknown>): Listening {
   if (options.fd !== undefined) return takeOver(libc, options, options.fd);
   if (options.path !== undefined) return listenUnix(libc, options, options.path);
   return listenTcp(libc, options, options.port!);
 }
 
-function describe(options: ListenOptions): string {
+function describe(options: ListenOptions<unknown>): string {
   return `Cannot listen on ${describeAddress({ ...options, host: options.host ?? "*" })}`;
 }
 
 // ---- TCP ----
 
-function listenTcp(libc: Libc, options: ListenOptions, port: number): Listening {
+function listenTcp(libc: Libc, options: ListenOptions<unknown>, port: number): Listening {
   const what = describe(options);
   if (options.host === undefined) return listenOnAll(libc, options, port);
   const host = unbracket(options.host);
@@ -91,7 +91,7 @@ function listenTcp(libc: Libc, options: ListenOptions, port: number): Listening 
 }
 
 /** All interfaces: IPv6, which takes IPv4 too, where there is any and it is granted. */
-function listenOnAll(libc: Libc, options: ListenOptions, port: number): Listening {
+function listenOnAll(libc: Libc, options: ListenOptions<unknown>, port: number): Listening {
   const what = describe(options);
   if (options.ipv6Only) {
     checkNet("::", port);
@@ -113,7 +113,7 @@ function listenOnAll(libc: Libc, options: ListenOptions, port: number): Listenin
 function bindTcp(
   libc: Libc,
   what: string,
-  options: ListenOptions,
+  options: ListenOptions<unknown>,
   sockaddr: Bytes,
   ipv6Only: boolean,
 ): Listening {
@@ -140,7 +140,7 @@ function bindTcp(
 
 // ---- unix ----
 
-function listenUnix(libc: Libc, options: ListenOptions, given: string): Listening {
+function listenUnix(libc: Libc, options: ListenOptions<unknown>, given: string): Listening {
   if (options.exclusive || options.reusePort || options.ipv6Only) {
     throw new TypeError(
       'Cannot listen: "exclusive", "reusePort" and "ipv6Only" are for ports, not for unix paths',
@@ -177,7 +177,7 @@ function listenUnix(libc: Libc, options: ListenOptions, given: string): Listenin
 
 // ---- descriptors ----
 
-function takeOver(libc: Libc, options: ListenOptions, fd: number): Listening {
+function takeOver(libc: Libc, options: ListenOptions<unknown>, fd: number): Listening {
   const what = describe(options);
   for (const name of ["backlog", "exclusive", "reusePort", "ipv6Only"] as const) {
     if (options[name] === undefined) continue;

@@ -45,13 +45,13 @@ export class EpollListenSocket extends ListenSocket implements Watched {
   #lastIpv4 = 0;
   #lastIp = "0.0.0.0";
 
-  constructor(backend: EpollBackend, context: SocketContext, options: ListenOptions) {
+  constructor(backend: EpollBackend, context: SocketContext, options: ListenOptions<unknown>) {
     const { libc } = backend;
     const secure = context.secureContext as SecureContext | null;
     if (secure !== null) checkServer("Cannot listen with TLS", secure);
     if (options.fd !== undefined) backend.ledger.checkFree(options.fd, "Cannot listen");
     const listening = openListener(libc, options); // throws before anything is counted
-    super(context, options.maxConnections);
+    super(context, options);
     this.#backend = backend;
     this.#listening = listening;
     backend.ledger.own(listening.fd);

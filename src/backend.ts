@@ -70,7 +70,7 @@ export interface Backend {
   /** The last context that shares it is freed. */
   releaseSecureContext(secureContext: unknown): void;
   /** Listens, or throws. Options that make no sense anywhere were refused before. */
-  listen(context: SocketContext, options: ListenOptions): ListenSocket;
+  listen(context: SocketContext, options: ListenOptions<unknown>): ListenSocket;
   /** Starts to connect and returns the connecting socket. */
   connect<S, C>(
     context: SocketContext<S, C>,

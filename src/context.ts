@@ -157,7 +157,7 @@ export class SocketContext<S = unknown, C = unknown> implements Handlers<S, C> {
    * @throws {Deno.errors.NotSupported} For an option that the backend cannot honour.
    * @throws {Deno.errors.BadResource} When the context is freed or `loop.isShuttingDown`.
    */
-  listen(options: ListenOptions): ListenSocket {
+  listen(options: ListenOptions<S>): ListenSocket {
     this.#checkAccepting("listen");
     checkListenOptions(options);
     return this.loop.backend.listen(this, options);

@@ -50,7 +50,8 @@ export function opened(socket: Socket, ip: string): void {
   try {
     // A client's user data exists since connect(). Only now is an onClose owed: should socketExt()
     // throw, nobody has seen this socket.
-    if (!isClient && context.socketExt !== undefined) socket.ext = context.socketExt();
+    const socketExt = socket.acceptedBy?.socketExt ?? context.socketExt;
+    if (!isClient && socketExt !== undefined) socket.ext = socketExt();
     if ((socket.flags & CLOSED) !== 0) return; // socketExt() freed the context
     socket.flags |= OPENED;
     context.onOpen?.(socket, isClient, ip);

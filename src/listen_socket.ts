@@ -3,6 +3,7 @@
  * @module
  */
 import type { SocketContext } from "./context.ts";
+import type { ListenOptions } from "./options.ts";
 
 /**
  * Accepts connections into its context until it is closed. Comes from `SocketContext.listen()`. No
@@ -31,6 +32,8 @@ export abstract class ListenSocket {
   abstract readonly host: string;
   /** Resolves when the listener is closed and its address is free again. Never rejects. */
   readonly closed: Promise<void>;
+  /** Makes the user data of its sockets; absent, the context does. @internal */
+  readonly socketExt: (() => unknown) | undefined;
   /** How many open connections came from here. @internal */
   connections = 0;
   readonly #maxConnections: number;
@@ -38,9 +41,10 @@ export abstract class ListenSocket {
   #isClosed = false;
 
   /** For backends: keeps the loop running until the listener is gone. @internal */
-  constructor(context: SocketContext, maxConnections = Infinity) {
+  constructor(context: SocketContext, options: ListenOptions<unknown>) {
     this.context = context;
-    this.#maxConnections = maxConnections;
+    this.socketExt = options.socketExt;
+    this.#maxConnections = options.maxConnections ?? Infinity;
     const { promise, resolve } = Promise.withResolvers<void>();
     this.closed = promise;
     this.#resolveClosed = resolve;

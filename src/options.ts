@@ -43,7 +43,7 @@ export interface LoopOptions<L = unknown> {
 }
 
 /** Where and how to listen: a TCP `port` or a unix `path`. */
-export interface ListenOptions {
+export interface ListenOptions<S = never> {
   /** A name or address of this machine. Absent: all interfaces, IPv6 and IPv4. */
   host?: string;
   /** 0 to 65535; 0 lets the system choose one, which `ListenSocket.port` tells. */
@@ -69,6 +69,8 @@ export interface ListenOptions {
   maxConnections?: number;
   /** A listening descriptor to take over, as of systemd's socket activation. */
   fd?: number;
+  /** Makes the user data of each socket that is accepted here, in place of the context's. */
+  socketExt?: () => S;
 }
 
 /** Where and how to connect: a TCP `host` and `port`, or a unix `path`. */
@@ -214,9 +216,8 @@ const LIKELY: Record<string, string> = {
   keyFile: "tls",
 };
 
-const LISTEN_NAMES = "host port path backlog exclusive reusePort ipv6Only maxConnections fd".split(
-  " ",
-);
+const LISTEN_NAMES =
+  "host port path backlog exclusive reusePort ipv6Only maxConnections fd socketExt".split(" ");
 const CONNECT_NAMES = "host port path sourceHost timeoutSeconds serverName ext".split(" ");
 const LOOP_NAMES =
   ("backend ext onWakeup onPre onPost onError timeoutGranularityMs recvBufferBytes " +
@@ -271,7 +272,7 @@ export function checkNumber(
 }
 
 /** Throws for options that make no sense on any backend. @internal */
-export function checkListenOptions(options: ListenOptions): void {
+export function checkListenOptions(options: ListenOptions<unknown>): void {
   checkNames("listen", options, LISTEN_NAMES);
   const { exclusive, reusePort, fd } = options;
   if (exclusive && reusePort) {
@@ -280,6 +281,7 @@ export function checkListenOptions(options: ListenOptions): void {
   checkNumber("listen", "backlog", options.backlog, 1, true);
   checkNumber("listen", "maxConnections", options.maxConnections, 1, true);
   checkNumber("listen", "fd", fd, 0, true);
+  checkFunction("listen", "socketExt", options.socketExt);
   if (fd === undefined) checkAddress("listen", options, 0);
   else if (options.host !== undefined || options.port !== undefined || options.path !== undefined) {
     throw new TypeError('Cannot listen: "fd" excludes "host", "port" and "path"');

@@ -76,7 +76,7 @@ function lineAt(text: string, index: number): number {
 
 // ---------------------------------------------------------------- the rules
 
-type Layer = "mod" | "core" | "src/deno" | "ffi";
+type Layer = "mod" | "core" | "src/deno" | "ffi" | "libusockets";
 
 const mayImport: Record<Layer, readonly Layer[]> = {
   mod: ["mod", "core", "src/deno", "ffi"],
@@ -84,11 +84,14 @@ const mayImport: Record<Layer, readonly Layer[]> = {
   core: ["core"],
   "src/deno": ["core", "src/deno"],
   ffi: ["core", "ffi"],
+  // The header is a layer over what programs use, and over nothing below that.
+  libusockets: ["mod", "libusockets"],
 };
 
 function layerOf(path: string): Layer | undefined {
   if (path === "mod.ts") return "mod";
   if (path.startsWith("src/deno/")) return "src/deno";
+  if (path.startsWith("src/libusockets")) return "libusockets";
   if (path.startsWith("src/")) return "core";
   return path.startsWith("ffi/") ? "ffi" : undefined;
 }
@@ -382,6 +385,8 @@ Deno.test("importDirections() finds imports across layers and from outside", () 
       sample("src/loop.ts", `import { x } from "./deno/backend.ts";`),
       sample("src/a.ts", `import type { X } from "../ffi/a.ts";`),
       sample("src/b.ts", `import "../mod.ts";`),
+      sample("src/libusockets.ts", `import "../mod.ts";`, `import "./libusockets/loop.ts";`),
+      sample("src/libusockets/loop.ts", `import "../loop.ts";`),
       sample("src/deno/a.ts", `import "../loop.ts";`, `import "../../ffi/a.ts";`),
       sample("ffi/a.ts", `import "../src/backend.ts";`, `import "../src/deno/a.ts";`),
       sample("ffi/b.ts", `import "node:path"; import "npm:x";`, `import "@std/assert";`),
@@ -391,6 +396,7 @@ Deno.test("importDirections() finds imports across layers and from outside", () 
       "src/loop.ts:1: core must not import src/deno",
       "src/a.ts:1: core must not import ffi",
       "src/b.ts:1: core must not import mod",
+      "src/libusockets/loop.ts:1: libusockets must not import core",
       "src/deno/a.ts:2: src/deno must not import ffi",
       "ffi/a.ts:2: ffi must not import src/deno",
       `ffi/b.ts:1: "npm:x" is neither`,

@@ -70,7 +70,7 @@ export class DenoBackend implements Backend {
     return createDenoTls(options);
   }
 
-  listen(context: SocketContext, options: ListenOptions): ListenSocket {
+  listen(context: SocketContext, options: ListenOptions<unknown>): ListenSocket {
     return new DenoListenSocket(this, context, options);
   }
 

@@ -37,9 +37,9 @@ export class DenoListenSocket extends ListenSocket implements Completion {
   #failures = 0;
   #backOff: ReturnType<typeof setTimeout> | undefined;
 
-  constructor(backend: DenoBackend, context: SocketContext, options: ListenOptions) {
+  constructor(backend: DenoBackend, context: SocketContext, options: ListenOptions<unknown>) {
     const listener = listenOn(context, options); // throws before anything is counted
-    super(context, options.maxConnections);
+    super(context, options);
     this.#backend = backend;
     this.#listener = listener;
     this.#isTls = context.secureContext !== null;
@@ -143,7 +143,7 @@ export class DenoListenSocket extends ListenSocket implements Completion {
 }
 
 /** Opens the native listener, or throws an error that names the address. */
-function listenOn(context: SocketContext, options: ListenOptions): AnyListener {
+function listenOn(context: SocketContext, options: ListenOptions<unknown>): AnyListener {
   if (options.fd !== undefined) refuse('the listen option "fd"');
   if (options.ipv6Only !== undefined) refuse('the listen option "ipv6Only"');
   // Without --unstable-net Deno ends the process for it; listenDatagram is there only with that
@@ -160,7 +160,7 @@ function listenOn(context: SocketContext, options: ListenOptions): AnyListener {
   }
 }
 
-function listenTcp(context: SocketContext, options: ListenOptions): AnyListener {
+function listenTcp(context: SocketContext, options: ListenOptions<unknown>): AnyListener {
   const tls = context.secureContext as DenoTls | null;
   const common = { port: options.port!, reusePort: options.reusePort, tcpBacklog: options.backlog };
   const open = (hostname: string): AnyListener => {
@@ -187,7 +187,7 @@ function listenTcp(context: SocketContext, options: ListenOptions): AnyListener 
   }
 }
 
-function listenUnix(context: SocketContext, options: ListenOptions): AnyListener {
+function listenUnix(context: SocketContext, options: ListenOptions<unknown>): AnyListener {
   if (context.secureContext !== null) refuse("TLS on unix sockets");
   if (options.backlog !== undefined) refuse('the listen option "backlog" on unix sockets');
   if (options.exclusive || options.reusePort) {

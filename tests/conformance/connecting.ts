@@ -333,6 +333,30 @@ export const connecting: Behaviours = (behaviour) => {
     assertEquals(opened.map(({ name }) => name).sort(), ["made 1", "own"]);
   });
 
+  behaviour(
+    "an accepted socket's ext is its listener's socketExt(), or else the context's",
+    async (t) => {
+      const opened: string[] = [];
+      const server = t.server({
+        socketExt: () => "of the context",
+        onOpen: (socket) => void opened.push(socket.ext),
+      });
+      const own = server.listen({ ...t.address(), socketExt: () => "of the listener" });
+      const other = t.listen(server);
+      const client = t.client({
+        onOpen: (socket) => socket.end(),
+        onClose() {
+          if (opened.length === 1) return void t.connect(client, other);
+          own.close();
+          other.close();
+        },
+      });
+      t.connect(client, own);
+      await t.run();
+      assertEquals(opened, ["of the listener", "of the context"]);
+    },
+  );
+
   behaviour("connect() refuses options that make no sense", async (t) => {
     const address = t.transport.isUnix ? { path: "x.sock" } : { host: "127.0.0.1", port: 9 };
     const wrongTypes: Record<string, ConnectOptions<undefined>> = {
