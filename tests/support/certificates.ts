@@ -4,12 +4,18 @@
  */
 import * as x509 from "@peculiar/x509";
 import { createPrivateKey } from "node:crypto";
+import {
+  type CertifiedKey,
+  exportKey,
+  generateKeys,
+  type Issuer,
+  makeAuthority,
+  makeIssuer,
+  makeLeaf,
+  text,
+} from "../../examples/support/certificates.ts";
 
-/** A certificate and its private key (PKCS#8), both PEM. */
-export interface CertifiedKey {
-  readonly cert: string;
-  readonly key: string;
-}
+export type { CertifiedKey };
 
 /** What {@linkcode testCertificates} makes. */
 export interface TestCertificates {
@@ -77,8 +83,6 @@ let authority: Promise<Issuer> | undefined;
 
 const dayMs = 24 * 60 * 60 * 1000;
 
-// P-256 keys take a millisecond to make, RSA keys up to a second.
-const algorithm = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" };
 const rsa = {
   name: "RSASSA-PKCS1-v1_5",
   modulusLength: 2048,
@@ -91,22 +95,6 @@ const localNames: x509.JsonGeneralName[] = [
   { type: "ip", value: "127.0.0.1" },
   { type: "ip", value: "::1" },
 ];
-
-interface Issuer {
-  readonly name: string;
-  readonly keys: CryptoKeyPair;
-}
-
-interface LeafOptions {
-  readonly commonName: string;
-  /** Absent: signed by its own key. */
-  readonly issuer?: Issuer;
-  readonly names?: x509.JsonGeneralName[];
-  readonly usage: x509.ExtendedKeyUsage;
-  readonly notBefore?: Date;
-  readonly notAfter?: Date;
-  readonly keys?: Promise<CryptoKeyPair>;
-}
 
 async function makeCertificates(): Promise<TestCertificates> {
   const local = await localServer();
@@ -154,80 +142,6 @@ async function localServer() {
     names: localNames,
     usage: x509.ExtendedKeyUsage.serverAuth,
   };
-}
-
-async function makeIssuer(name: string): Promise<Issuer> {
-  return { name: `CN=${name}`, keys: await generateKeys() };
-}
-
-/** An authority signed by itself, or an intermediate one signed by another. */
-async function makeAuthority({ name, keys }: Issuer, issuer?: Issuer): Promise<string> {
-  const { name: issuerName, keys: issuerKeys } = issuer ?? { name, keys };
-  const certificate = await x509.X509CertificateGenerator.create({
-    subject: name,
-    issuer: issuerName,
-    publicKey: keys.publicKey,
-    signingKey: issuerKeys.privateKey,
-    signingAlgorithm: algorithm,
-    ...validity(),
-    extensions: [
-      new x509.BasicConstraintsExtension(true, issuer === undefined ? 1 : 0, true),
-      new x509.KeyUsagesExtension(
-        x509.KeyUsageFlags.keyCertSign | x509.KeyUsageFlags.cRLSign,
-        true,
-      ),
-      await x509.SubjectKeyIdentifierExtension.create(keys.publicKey),
-      await x509.AuthorityKeyIdentifierExtension.create(issuerKeys.publicKey),
-    ],
-  });
-  return text(certificate.toString("pem"));
-}
-
-async function makeLeaf(options: LeafOptions): Promise<CertifiedKey> {
-  const keys = await (options.keys ?? generateKeys());
-  const subject = `CN=${options.commonName}`;
-  const issuer = options.issuer ?? { name: subject, keys };
-  const certificate = await x509.X509CertificateGenerator.create({
-    subject,
-    issuer: issuer.name,
-    publicKey: keys.publicKey,
-    signingKey: issuer.keys.privateKey,
-    signingAlgorithm: algorithm,
-    ...validity(options.notBefore, options.notAfter),
-    extensions: [
-      new x509.BasicConstraintsExtension(false, undefined, true),
-      new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature, true),
-      new x509.ExtendedKeyUsageExtension([options.usage]),
-      new x509.SubjectAlternativeNameExtension(
-        options.names ?? [{ type: "dns", value: options.commonName.replaceAll(" ", "-") }],
-      ),
-      await x509.SubjectKeyIdentifierExtension.create(keys.publicKey),
-      await x509.AuthorityKeyIdentifierExtension.create(issuer.keys.publicKey),
-    ],
-  });
-  return { cert: text(certificate.toString("pem")), key: await exportKey(keys) };
-}
-
-/** From yesterday by default, so that a clock set back a little does no harm. */
-function validity(
-  notBefore = new Date(Date.now() - dayMs),
-  notAfter = new Date(Date.now() + 30 * dayMs),
-): { notBefore: Date; notAfter: Date } {
-  return { notBefore, notAfter };
-}
-
-async function generateKeys(of: RsaHashedKeyGenParams | EcKeyGenParams = algorithm) {
-  return await crypto.subtle.generateKey(of, true, ["sign", "verify"]) as CryptoKeyPair;
-}
-
-async function exportKey(keys: CryptoKeyPair): Promise<string> {
-  const der = await crypto.subtle.exportKey("pkcs8", keys.privateKey);
-  return text(x509.PemConverter.encode(der, x509.PemConverter.PrivateKeyTag));
-}
-
-/** With a line break at the end, so that two PEM texts can be joined into a chain. */
-function text(pem: string): string {
-  return pem.endsWith("\n") ? pem : `${pem}\n`;
 }
 
 function encryptKey(key: string, passphrase: string): string {
