@@ -43,7 +43,7 @@ export function opened(socket: Socket, ip: string): void {
   // A write while connecting accepted nothing; its onWritable is due right behind onOpen.
   const owed = socket.flags & WANTS_WRITABLE;
   socket.flags &= ~(CONNECTING | WANTS_WRITABLE);
-  socket.limitHandshake((socket.flags & HANDSHAKING) === 0 ? 0 : context.handshakeTimeoutMs);
+  socket.limitHandshake((socket.flags & HANDSHAKING) === 0 ? 0 : undefined);
   loop.counters.open++;
   if (isClient) loop.counters.connected++;
   else loop.counters.accepted++;

@@ -339,9 +339,9 @@ export abstract class Socket<S = unknown, C = unknown> {
     this.acceptedBy = null;
   }
 
-  /** Bounds a handshake; 0 for no bound. @internal */
-  limitHandshake(ms: number): void {
-    this.setLibraryTimeout(ms === 0 ? -1 : ms);
+  /** Bounds a handshake, as its context does unless it is told; 0 for no bound. @internal */
+  limitHandshake(seconds: number = this.context.handshakeTimeoutMs / 1000): void {
+    this.setLibraryTimeout(seconds === 0 ? -1 : seconds * 1000);
   }
 
   /** Sets the library's own timeout: 0 for the next tick, negative for none. @internal */

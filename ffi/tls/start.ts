@@ -70,9 +70,7 @@ export function upgrade(
   } finally {
     secure.release();
   }
-  const { context } = socket;
-  const seconds = options?.handshakeTimeoutSeconds;
-  socket.limitHandshake(seconds === undefined ? context.handshakeTimeoutMs : seconds * 1000);
+  socket.limitHandshake(options?.handshakeTimeoutSeconds);
   socket.beginTls(received);
 }
 

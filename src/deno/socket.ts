@@ -38,8 +38,7 @@ const OPEN_EVENT = 1 << 0;
 const READ_EVENT = 1 << 1;
 const WRITABLE_EVENT = 1 << 2;
 const WRITE_ERROR_EVENT = 1 << 3;
-const HANDSHAKE_EVENT = 1 << 4;
-const CONNECT_ERROR_EVENT = 1 << 5;
+const HANDSHAKE_EVENT = 1 << 4, CONNECT_ERROR_EVENT = 1 << 5;
 
 /** How far the FIN has come. */
 const FIN_NONE = 0, FIN_WANTED = 1, FIN_SENDING = 2, FIN_SENT = 3;
@@ -141,7 +140,7 @@ export class DenoSocket<S = unknown, C = unknown> extends Socket<S, C>
     this.#tcpOptions.set(conn as Deno.TcpConn, option, enable, isWriting === true);
   }
 
-  override upgradeTls(options: TlsOptions = {}, received?: Uint8Array): void {
+  override upgradeTls(options?: TlsOptions, received?: Uint8Array): void {
     if (this.isClosed) return;
     if (received?.length) refuse('"received" of upgradeTls()');
     if (this.#tls !== null) throw new Deno.errors.Busy("Cannot start TLS: it is started already");
@@ -149,14 +148,16 @@ export class DenoSocket<S = unknown, C = unknown> extends Socket<S, C>
     if (conn === null || (this.flags & CLIENT) === 0 || isUnix(conn)) {
       refuse("upgradeTls() here: only an open TCP connection that connect() made can start TLS");
     }
-    if (options.cert ?? options.certFile) refuse("a client certificate in upgradeTls()");
+    const shared = options === undefined ? this.context.secureContext : null;
+    const tls = shared as DenoTls | null ?? createDenoTls(options ?? {});
+    if (tls.cert !== undefined) refuse("a client certificate in upgradeTls()");
     // startTls() fails with Busy and loses the connection while a read is pending, and a read
     // cannot be cancelled.
     if (this.#receiver.isReading || this.#receiver.hasResult) {
       refuse("upgradeTls() outside of onOpen and onData, while a read is under way");
     }
-    this.useTls(createDenoTls(options), this.#host || this.remoteAddress);
-    this.limitHandshake((options.handshakeTimeoutSeconds ?? 10) * 1000);
+    this.useTls(tls, this.#host || this.remoteAddress);
+    this.limitHandshake(options?.handshakeTimeoutSeconds);
     this.#plainBytes = this.#sending?.outgoingBytes ?? 0;
     this.sendNow();
     this.#startTls();

@@ -240,6 +240,36 @@ Deno.test("upgradeTls() verifies the server", strict, async () => {
   assertEquals(events, [CloseCode.Tls, "InvalidData"]);
 });
 
+Deno.test(
+  "upgradeTls() without options takes the TLS of the socket's context",
+  strict,
+  async () => {
+    const { ca } = await testCertificates();
+    await using server = await starttlsServer();
+    const loop = new Loop();
+    let agreed = false;
+    // Of another authority, and of another name than the host's.
+    const secure = loop.createContext({
+      tls: { ca, serverName: "localhost" },
+      onHandshake(socket) {
+        agreed = true;
+        socket.write("early late");
+      },
+      onData: (socket) => socket.end(),
+    });
+    const client = loop.createContext({
+      onData(socket) {
+        socket.write("STARTTLS\r\n");
+        secure.adopt(socket).upgradeTls();
+      },
+    });
+    client.connect({ host: hostname, port: server.port });
+    await loop.run();
+    loop.free();
+    assert(agreed);
+  },
+);
+
 Deno.test("upgradeTls() may be followed by close() at once", strict, async () => {
   const { ca } = await testCertificates();
   using listener = Deno.listen({ hostname, port: 0 });
