@@ -87,8 +87,11 @@ const EXT_MAGIC = 0, EXT_CONNECTION = 4, EXT_IS_CLIENT = 8, EXT_HEADER_LENGTH = 
 const EXT_SIZE = 24, EXT_SIZE_ADOPTED = 28, EXT_ADOPTIONS = 24;
 const MAGIC = 0xc0ffee, NO_CONNECTION = 0xffffffff;
 
-/** Connecting at a time: more than fit into a listener's backlog would be dropped and tried again. */
-const CONNECTING_MAX = 256;
+/**
+ * On their way to be served at a time: what does not fit into a listener's backlog would be dropped and
+ * tried again, and more handshakes than this take their time.
+ */
+const ARRIVING_MAX = 256;
 const VIOLATIONS_MAX = 10;
 /** What is still open so long behind the last connection hangs, in milliseconds. */
 const PATIENCE_MS = 30_000;
@@ -124,7 +127,7 @@ class Hammer {
   /** What timers do, out of handlers. */
   #later: (() => void)[] = [];
   #started = 0;
-  #connecting = 0;
+  #arriving = 0;
   /** Servers that do not know yet who their client is. */
   #anonymous = 0;
   #reportedAt = 0;
@@ -161,7 +164,7 @@ class Hammer {
     this.#later = [];
     for (const act of later) act();
     if (this.#isOver(now)) return this.#stop(now);
-    while (this.#connecting < CONNECTING_MAX && this.#nextConnection());
+    while (this.#nextConnection());
     if (now - this.#reportedAt < 1000) return;
     this.#reportedAt = now;
     this.#options.onProgress?.(this.report);
@@ -177,7 +180,7 @@ class Hammer {
   /** Nothing new begins; what is open ends by itself, or it hangs. */
   #stop(now: number): void {
     if (this.#stoppedAt === 0) this.#stoppedAt = now;
-    const isOpen = this.#ends.size + this.#anonymous + this.#connecting > 0;
+    const isOpen = this.#ends.size + this.#anonymous > 0;
     if (isOpen && this.report.violations.length === 0) {
       if (now - this.#stoppedAt < PATIENCE_MS) return;
       this.#violate([...this.#ends.keys()][0] ?? -1, `${this.#ends.size} connections hang`);
@@ -192,7 +195,8 @@ class Hammer {
 
   #nextConnection(): boolean {
     const { connections, path, seed } = this.#options;
-    if (this.#ends.size >= connections || this.#isOver(performance.now())) return false;
+    if (this.#ends.size >= connections || this.#arriving >= ARRIVING_MAX) return false;
+    if (this.#isOver(performance.now())) return false;
     const connection = this.#started++;
     const { http } = this.#clients;
     const port = us_socket_local_port(this.#ssl, this.#listener);
@@ -204,7 +208,7 @@ class Hammer {
       return false;
     }
     this.#initialize(s, connection, true);
-    this.#connecting++;
+    this.#arriving++;
     const client = new End(connection, true, planOf(seed, connection, true), s);
     this.#ends.set(connection, { client });
     if (this.#random(50) === 0) this.#cancel(client);
@@ -215,7 +219,7 @@ class Hammer {
   #cancel(client: End): void {
     us_socket_close_connecting(this.#ssl, client.socket);
     this.#count("connect cancelled");
-    this.#connecting--;
+    this.#arriving--;
     client.closedWith = client.code = 0;
     this.#ends.delete(client.connection);
     if (us_socket_is_closed(this.#ssl, client.socket) !== 1) {
@@ -294,7 +298,7 @@ class Hammer {
       }
       if (code < 0) this.#count(`closed: ${nameOf(code)}`);
       if (end === null) this.#anonymous--;
-      else this.#onClose(end, code);
+      else this.#onClose(end, code, reason);
     });
   }
 
@@ -319,7 +323,6 @@ class Hammer {
   }
 
   #onClientOpen(s: us_socket_t): void {
-    this.#connecting--;
     const end = this.#check(s, false)!;
     if (us_socket_is_established(this.#ssl, s) !== 1) {
       this.#violate(end.connection, "open, but not established");
@@ -352,6 +355,7 @@ class Hammer {
     }
     ext.setUint32(EXT_CONNECTION, connection);
     this.#anonymous--;
+    this.#arriving--;
     const end = new End(connection, false, planOf(this.#options.seed, connection, false), s);
     ends.server = end;
     end.received = HEADER_BYTES;
@@ -390,8 +394,9 @@ class Hammer {
     this.#goOn(end);
   }
 
-  #onClose(end: End, code: number): void {
+  #onClose(end: End, code: number, reason: unknown): void {
     end.code = code;
+    end.reason = reason;
     this.report.open--;
     const last = this.#open.pop()!;
     if (last !== end) {
@@ -401,8 +406,12 @@ class Hammer {
     const { client, server } = this.#ends.get(end.connection)!;
     if (server === undefined) { // the server never learnt who this was, and forgets it
       this.#ends.delete(end.connection);
+      this.#arriving--;
       if (client.closedWith === undefined && this.report.violations.length === 0) {
-        this.#violate(end.connection, `the client closed with ${code} before it was served`);
+        this.#violate(
+          end.connection,
+          `the client closed with ${code} before it was served: ${reason}`,
+        );
       }
     } else if (client.code !== undefined && server.code !== undefined) {
       this.#ends.delete(end.connection);

@@ -53,6 +53,7 @@ export class End {
   closedWith: number | undefined;
   /** What `on_close` told. */
   code: number | undefined;
+  reason: unknown;
 
   constructor(connection: number, isClient: boolean, plan: Plan, socket: us_socket_t) {
     this.connection = connection;
@@ -126,7 +127,7 @@ export function judge(client: End, server: End, isTls: boolean): string | null {
       return `the ${name} received ${end.received} bytes of ${peer.sent}`;
     }
     const why = judgeCode(end, peer, isTls);
-    if (why !== null) return `the ${name} closed with ${end.code}: ${why}`;
+    if (why !== null) return `the ${name} closed with ${end.code} (${end.reason}): ${why}`;
     // Both said farewell: every byte must have come.
     const isWhole = client.closedWith === undefined && server.closedWith === undefined;
     if (isWhole && !end.isDeaf && end.received !== peer.sent) {

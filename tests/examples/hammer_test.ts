@@ -136,7 +136,7 @@ Deno.test("hammer() finds a close code that is not the program's own", async () 
   const { violations } = await hammerBroken((loop) =>
     wrap(loop, "onClose", (call, socket, code, reason) => call(socket, code && 1, reason))
   );
-  assertStringIncludes(violations[0], "closed with 1: and not with");
+  assertStringIncludes(violations[0], "closed with 1 (undefined): and not with");
 });
 
 Deno.test("planOf() gives the same plan for the same seed, and another for another", () => {
