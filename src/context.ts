@@ -216,11 +216,14 @@ export class SocketContext<S = unknown, C = unknown> implements Handlers<S, C> {
    * Deno backend, a descriptor on epoll. The library owns the handle from here; `onOpen` follows
    * once the loop runs. As `us_adopt_accepted_socket`.
    *
+   * @param ext The user data. Absent: what `socketExt()` gives when the socket opens.
    * @throws {TypeError} For what is no such handle.
    */
-  adoptHandle(handle: unknown): Socket<S, C> {
+  adoptHandle(handle: unknown, ext?: NoInfer<S>): Socket<S, C> {
     this.#checkAccepting("adopt a handle");
-    return this.loop.backend.adoptHandle(this, handle);
+    const socket = this.loop.backend.adoptHandle(this, handle);
+    if (ext !== undefined) socket.ext = ext;
+    return socket;
   }
 
   /**

@@ -51,7 +51,7 @@ export function opened(socket: Socket, ip: string): void {
     // A client's user data exists since connect(). Only now is an onClose owed: should socketExt()
     // throw, nobody has seen this socket.
     const socketExt = socket.acceptedBy?.socketExt ?? context.socketExt;
-    if (!isClient && socketExt !== undefined) socket.ext = socketExt();
+    if (!isClient && socketExt !== undefined && socket.ext === undefined) socket.ext = socketExt();
     if ((socket.flags & CLOSED) !== 0) return; // socketExt() freed the context
     socket.flags |= OPENED;
     context.onOpen?.(socket, isClient, ip);

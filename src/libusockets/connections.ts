@@ -210,18 +210,20 @@ function connect(
  * @throws {TypeError} When the socket belongs to another loop.
  */
 export function us_socket_context_adopt_socket(
-  _ssl: number,
+  ssl: number,
   context: us_socket_context_t,
   s: us_socket_t,
   ext_size: us_ext_size,
 ): us_socket_t {
+  check(ssl, context, "adopt a socket");
   if (s.isClosed) return s;
   const ext = ext_size === -1 ? s.ext : resizedExt(s.ext, ext_size);
   return context.adopt(s, ext);
 }
 
 /**
- * Makes a socket of a connection that something else accepted.
+ * Makes a socket of a connection that something else accepted. `on_open` follows once the loop runs;
+ * in C it is called before this returns.
  *
  * ```c
  * struct us_socket_t *us_adopt_accepted_socket(int ssl, struct us_socket_context_t *context,
@@ -242,8 +244,5 @@ export function us_adopt_accepted_socket(
   _addr_ip_length?: number,
 ): us_socket_t {
   check(ssl, context, "adopt a handle");
-  const ext = makeExt(socket_ext_size);
-  const socket = context.adoptHandle(client_fd);
-  socket.ext = ext;
-  return socket;
+  return context.adoptHandle(client_fd, makeExt(socket_ext_size));
 }

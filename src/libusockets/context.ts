@@ -24,7 +24,7 @@ import {
 /** Throws unless the context is what `ssl` says: in C the two are of different sizes. @internal */
 export function check(ssl: number, context: us_socket_context_t, what: string): void {
   const isTls = context.secureContext !== null;
-  if ((ssl !== 0) === isTls) return;
+  if (Boolean(ssl) === isTls) return;
   throw new TypeError(
     `Cannot ${what}: "ssl" is ${ssl}, but the context was made ${isTls ? "with" : "without"} TLS`,
   );
@@ -50,7 +50,7 @@ export function withDefaults(context: us_socket_context_t): us_socket_context_t 
  * ```
  *
  * @param ssl Not 0: its sockets speak TLS, with `options`.
- * @param options `{}` for a plain context.
+ * @param options `{}` for a plain context, or fields that are all null.
  * @throws {Deno.errors.NotSupported} For an option that the backend cannot honour.
  */
 export function us_create_socket_context(
@@ -60,8 +60,8 @@ export function us_create_socket_context(
   options: us_socket_context_options_t,
 ): us_socket_context_t | null {
   const ext = makeExt(ext_size);
-  if (ssl === 0) {
-    if (Object.keys(options).length > 0) {
+  if (!ssl) {
+    if (Object.keys(tlsOptions(options)).length > 0) {
       throw new TypeError('Cannot create a context: it has TLS options, but "ssl" is 0');
     }
     return withDefaults(loop.createContext({ ext }) as us_socket_context_t);
@@ -315,7 +315,7 @@ export function us_socket_context_close(ssl: number, context: us_socket_context_
 }
 
 /**
- * The tick that timeouts are counted in: one more every `LIBUS_TIMEOUT_GRANULARITY` seconds, 16 bits
+ * The tick that timeouts are counted in: one more every `LIBUS_TIMEOUT_GRANULARITY` seconds, 15 bits
  * wide as in C. Timeouts here carry deadlines and need none.
  *
  * ```c
@@ -323,7 +323,7 @@ export function us_socket_context_close(ssl: number, context: us_socket_context_
  * ```
  */
 export function us_socket_context_timestamp(_ssl: number, _context: us_socket_context_t): number {
-  return Math.floor(performance.now() / (LIBUS_TIMEOUT_GRANULARITY * 1000)) & 0xffff;
+  return Math.floor(performance.now() / (LIBUS_TIMEOUT_GRANULARITY * 1000)) & 0x7fff;
 }
 
 /**

@@ -26,7 +26,9 @@ export function extMaker(ext_size: us_ext_size): (() => unknown) | undefined {
 export function resizedExt(ext: unknown, ext_size: us_ext_size): unknown {
   if (typeof ext_size === "function") return ext_size();
   checkSize(ext_size);
-  if (!(ext instanceof Uint8Array) || ext.length === ext_size) return ext ?? makeExt(ext_size);
+  if (!(ext instanceof Uint8Array)) return ext ?? makeExt(ext_size);
+  if (ext.length === ext_size) return ext;
+  if (ext_size === 0) return undefined; // as makeExt() has it
   const resized = new Uint8Array(ext_size);
   resized.set(ext.subarray(0, ext_size));
   return resized;

@@ -253,5 +253,10 @@ export function us_context_connect(
     },
     onClose: () => context.free(),
   }) as unknown as us_socket_context_t;
-  context.connect({ port, ...(host === null ? {} : { host }), ext });
+  try {
+    context.connect({ port, ...(host === null ? {} : { host }), ext });
+  } catch (error) { // a port that is none, or no permission
+    context.free();
+    throw error;
+  }
 }

@@ -46,7 +46,7 @@ export function us_create_poll(
   fallthrough: number,
   ext_size: us_ext_size,
 ): us_poll_t {
-  return new us_poll_t(loop, fallthrough !== 0, makeExt(ext_size));
+  return new us_poll_t(loop, Boolean(fallthrough), makeExt(ext_size));
 }
 
 /**

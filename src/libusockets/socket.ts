@@ -13,6 +13,7 @@ const encoder = new TextEncoder();
 function bytesOf(data: Uint8Array | string, length: number, what: string): Uint8Array {
   const bytes = typeof data === "string" ? encoder.encode(data) : data;
   if (length === bytes.length) return bytes;
+  if (!(bytes instanceof Uint8Array)) return bytes; // which write() refuses
   if (Number.isInteger(length) && length >= 0 && length < bytes.length) {
     return bytes.subarray(0, length);
   }
@@ -39,7 +40,7 @@ export function us_socket_write(
   length: number,
   msg_more: number,
 ): number {
-  return s.write(bytesOf(data, length, "buffer"), msg_more !== 0);
+  return s.write(bytesOf(data, length, "buffer"), Boolean(msg_more));
 }
 
 /**
@@ -133,7 +134,8 @@ export function us_socket_shutdown(_ssl: number, s: us_socket_t): void {
 }
 
 /**
- * Drops everything received from here on.
+ * Drops everything received from here on. `on_end` comes when the peer ends; in C, where this is a
+ * way to close a little later, it comes with the next iteration.
  *
  * ```c
  * void us_socket_shutdown_read(int ssl, struct us_socket_t *s);
@@ -223,7 +225,7 @@ export function us_socket_remote_address(
   _ssl: number,
   s: us_socket_t,
   buf: Uint8Array,
-  length: { 0: number },
+  length: { [index: number]: number },
 ): void {
   const ip = ipBytes(s.remoteAddress);
   const fits = ip.length <= Math.min(length[0], buf.length);
@@ -254,7 +256,8 @@ export function us_socket_remote_port(_ssl: number, s: us_socket_t): number {
 }
 
 /**
- * The backend's own handle: a descriptor or a `Deno.Conn`; null while connecting.
+ * The backend's own handle: a descriptor or a `Deno.Conn`; null while connecting. In C it is an `SSL`
+ * where there is TLS.
  *
  * ```c
  * void *us_socket_get_native_handle(int ssl, struct us_socket_t *s);

@@ -23,7 +23,7 @@ export function us_create_timer(
   ext_size: us_ext_size,
 ): us_timer_t | null {
   const ext = makeExt(ext_size);
-  return orNull(loop, () => loop.createTimer({ fallthrough: fallthrough !== 0, ext }));
+  return orNull(loop, () => loop.createTimer({ fallthrough: Boolean(fallthrough), ext }));
 }
 
 /**

@@ -24,7 +24,8 @@ export function tlsOptions(options: us_socket_context_options_t): TlsOptions {
     requestCert: ca_file_name ? true : undefined,
     ciphers: ssl_ciphers,
     preferLowMemory: ssl_prefer_low_memory_usage ? true : undefined,
-    ...rest,
+    // What is not there must not undo what a name of C says.
+    ...withoutAbsent(rest),
   });
 }
 
@@ -35,8 +36,11 @@ function withoutAbsent(options: { [name in keyof TlsOptions]: TlsOptions[name] |
   ) as TlsOptions;
 }
 
-/** Contexts whose servers would have to demand certificates, on a backend that cannot. */
-const clientsOnly = new WeakSet<us_socket_context_t>();
+/**
+ * TLS, shared by a context and its children, whose servers would have to demand certificates, on a
+ * backend that cannot.
+ */
+const clientsOnly = new WeakSet<object>();
 
 /**
  * Makes a context with TLS. C does not know yet whether it will listen or connect: where a server
@@ -56,14 +60,14 @@ export function createSecureContext(
     const isImplied = tls.requestCert === true && options.requestCert === undefined;
     if (!isImplied || !(error instanceof Deno.errors.NotSupported)) throw error;
     const context = loop.createContext({ tls: { ...tls, requestCert: false }, ext });
-    clientsOnly.add(context as us_socket_context_t);
+    clientsOnly.add(context.secureContext as object);
     return context as us_socket_context_t;
   }
 }
 
 /** Throws where a server would let in clients that it was to verify. @internal */
 export function checkCanListen(context: us_socket_context_t): void {
-  if (!clientsOnly.has(context)) return;
+  if (context.secureContext === null || !clientsOnly.has(context.secureContext as object)) return;
   throw new Deno.errors.NotSupported(
     'Cannot listen with "ca_file_name": the deno backend cannot ask for client certificates ' +
       "(the epoll backend does)",

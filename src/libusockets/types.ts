@@ -27,13 +27,13 @@ export type us_timer_t = Timer;
  * `struct us_socket_context_options_t`: the names of C, and beside them those of
  * {@linkcode TlsOptions}, such as `cert` for PEM in memory or `alpnProtocols`.
  */
-export interface us_socket_context_options_t extends TlsOptions {
+export interface us_socket_context_options_t extends Omit<TlsOptions, "passphrase"> {
   /** Path of the private key, PEM. */
   key_file_name?: string | null;
   /** Path of the certificate chain, PEM. */
   cert_file_name?: string | null;
   /** Decrypts the private key. */
-  passphrase?: string;
+  passphrase?: string | null;
   /** Path of Diffie-Hellman parameters, PEM. */
   dh_params_file_name?: string | null;
   /**

@@ -113,6 +113,32 @@ export const adoption: Behaviours = (behaviour) => {
     },
   );
 
+  behaviour("adoptHandle()'s ext is what it is given, or else socketExt()'s", async (t) => {
+    const opened: string[] = [];
+    const server = t.server({
+      onPreOpen(handle) {
+        if (opened.length === 0) adopting.adoptHandle(handle, "given");
+        else adopting.adoptHandle(handle);
+        return false;
+      },
+    });
+    const adopting = server.createChild({
+      socketExt: () => "made",
+      onOpen: (socket) => void opened.push(socket.ext),
+    });
+    const listener = t.listen(server);
+    const client = t.client({
+      onOpen: (socket) => socket.end(),
+      onClose() {
+        if (opened.length === 1) t.connect(client, listener);
+        else listener.close();
+      },
+    });
+    t.connect(client, listener);
+    await t.run();
+    assertEquals(opened, ["given", "made"]);
+  });
+
   behaviour("adopt() clears both timeouts, and new ones can be set", async (t) => {
     const fired: string[] = [];
     const other = t.client<unknown>({
