@@ -6,7 +6,7 @@
  *
  * @module
  */
-import type { Loop, Socket } from "@usockets/usockets";
+import type { Loop, Socket, SocketContext, TlsOptions } from "@usockets/usockets";
 import { CONTINUE, HttpRequestParser, REQUEST } from "./support/http_request.ts";
 import { type ListenFlags, type Listening, runServer, serverProgram } from "./support/server.ts";
 
@@ -46,6 +46,15 @@ export function httpServer(
   loop: Loop,
   { host, port, tls, reusePort }: ListenFlags,
 ): Listening {
+  const { context, drain } = httpContext(loop, tls);
+  return { listener: context.listen({ host, port, reusePort }), drain };
+}
+
+/** The server's context, for connections wherever they come from, and what ends them. */
+export function httpContext(
+  loop: Loop,
+  tls: TlsOptions | undefined,
+): { context: SocketContext<unknown>; drain: () => void } {
   const connections = new Set<Connection>();
   const context = loop.createContext({
     tls,
@@ -79,7 +88,7 @@ export function httpServer(
       else socket.ext.isLast = true;
     }
   };
-  return { listener: context.listen({ host, port, reusePort }), drain };
+  return { context: context as SocketContext<unknown>, drain };
 }
 
 /**

@@ -4,7 +4,7 @@
  * @module
  */
 // deno-lint-ignore-file no-console -- these are programs
-import { parseArgs } from "node:util";
+import { parseArgs, type ParseArgsConfig } from "node:util";
 import {
   autoBackend,
   type BackendFactory,
@@ -20,6 +20,8 @@ export interface Flag {
   /** What stands for the value in `--help`, such as `PORT`. */
   readonly value?: string;
   readonly default?: string;
+  /** May be given several times. */
+  readonly multiple?: true;
   readonly about: string;
 }
 
@@ -28,8 +30,11 @@ export type Flags = Readonly<Record<string, Flag>>;
 
 /** What was given for each flag. */
 export type FlagValues<F extends Flags> = {
-  readonly [K in keyof F]: F[K] extends { value: string }
-    ? (F[K] extends { default: string } ? string : string | undefined)
+  readonly [K in keyof F]: F[K] extends { value: string } ? (
+      F[K] extends { multiple: true } ? string[]
+        : F[K] extends { default: string } ? string
+        : string | undefined
+    )
     : boolean;
 };
 
@@ -67,13 +72,15 @@ export function parseFlags<F extends Flags>(
 }
 
 function parse(args: string[], flags: Flags, allowPositionals: boolean) {
-  const options = Object.fromEntries(
-    Object.entries(flags).map(([name, { value, default: otherwise }]) => [
-      name,
-      value === undefined
-        ? { type: "boolean" as const, default: false }
-        : { type: "string" as const, ...(otherwise === undefined ? {} : { default: otherwise }) },
-    ]),
+  const options: ParseArgsConfig["options"] = Object.fromEntries(
+    Object.entries(flags).map(([name, { value, multiple, default: otherwise }]) => {
+      if (value === undefined) return [name, { type: "boolean" as const, default: false }];
+      if (multiple) return [name, { type: "string" as const, multiple, default: [] }];
+      return [name, {
+        type: "string" as const,
+        ...(otherwise === undefined ? {} : { default: otherwise }),
+      }];
+    }),
   );
   try {
     return parseArgs({

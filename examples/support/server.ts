@@ -15,7 +15,7 @@ import {
   parseTlsFlags,
   TLS_FLAGS,
 } from "./flags.ts";
-import { type LoopProgram, runPrograms } from "./program.ts";
+import { type LoopProgram, runPrograms, type Started } from "./program.ts";
 
 /** The flags of every server. */
 const SERVER_FLAGS = {
@@ -46,14 +46,14 @@ export interface ServerFlags<M = unknown> extends ListenFlags<M>, LoopFlags {
 }
 
 /** A server that listens. */
-export interface Listening {
+export interface Listening extends Pick<Started, "onSignal" | "onEnd"> {
   readonly listener: ListenSocket;
   /** Tells the connections to finish. */
   readonly drain: () => void;
 }
 
 /** A server, as its module describes it. */
-export interface ServerOptions<F extends Flags, M> {
+export interface ServerOptions<F extends Flags, M> extends Pick<LoopProgram, "loop" | "signals"> {
   /** One line for `--help`. */
   readonly about: string;
   /** Of the URL that it listens on; with TLS an `s` follows. */
@@ -78,9 +78,11 @@ export function serverProgram<F extends Flags = Flags, M = undefined>(
 ): ServerProgram<F, M> {
   return {
     options,
+    loop: options.loop,
+    signals: options.signals,
     start(loop, flags, stop) {
-      const { listener, drain } = options.listen(loop, flags);
-      return { port: listener.port, stop: () => (drain(), stop()) };
+      const { listener, drain, onSignal, onEnd } = options.listen(loop, flags);
+      return { port: listener.port, stop: () => (drain(), stop()), onSignal, onEnd };
     },
   };
 }
@@ -96,7 +98,8 @@ export async function runServer<F extends Flags, M>(
 ): Promise<void> {
   await runPrograms(module, program, () => {
     const flags = parseServerFlags(Deno.args, program.options);
-    return flags && { flags, describe: (port) => `Listening on ${describe(program, flags, port)}` };
+    return flags &&
+      { flags, describe: (port) => `Listening on ${describe(program.options, flags, port)}` };
   });
 }
 
@@ -109,6 +112,7 @@ export function parseServerFlags<F extends Flags, M>(
   if (given === null) return null;
   const { values } = given;
   const { backend, isBlocking } = parseLoopFlags(values);
+  const more = parse?.(values as unknown as FlagValues<F>) as M;
   const workers = parseNumber("--workers", values.workers, 1, 1024);
   if (workers > 1 && backend === "deno") {
     throw new UsageError(
@@ -124,13 +128,14 @@ export function parseServerFlags<F extends Flags, M>(
     backend,
     isBlocking,
     workers,
-    more: parse?.(values as unknown as FlagValues<F>) as M,
+    more,
   };
 }
 
-function describe<F extends Flags, M>(
-  { options: { scheme } }: ServerProgram<F, M>,
-  flags: ServerFlags<M>,
+/** Where a server listens, and how it runs. */
+export function describe<F extends Flags, M>(
+  { scheme }: ServerOptions<F, M>,
+  flags: ServerFlags,
   port: number,
 ): string {
   const host = flags.host.includes(":") ? `[${flags.host}]` : flags.host;

@@ -8,11 +8,12 @@ import { isUsersMistake } from "./errors.ts";
 import { startHere } from "./program.ts";
 import type { WorkerMessage, WorkerTask } from "./workers.ts";
 
-self.onmessage = async ({ data: { module, flags } }: MessageEvent<WorkerTask>) => {
+self.onmessage = async ({ data: { module, flags, orders } }: MessageEvent<WorkerTask>) => {
   const { program } = await import(module);
+  const report = (report: unknown) => tell({ kind: "report", report });
   let running;
   try {
-    running = startHere(program, flags);
+    running = startHere(program, flags, { orders, report });
   } catch (error) {
     if (!isUsersMistake(error)) throw error;
     tell({ kind: "refused", message: error.message });

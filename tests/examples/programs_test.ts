@@ -1,6 +1,7 @@
 /** The examples as programs: what a user types, reads, and ends with Ctrl-C. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { program as httpProgram } from "../../examples/http_server.ts";
+import { STOP } from "../../examples/support/orders.ts";
 import { startHere } from "../../examples/support/program.ts";
 import { parseServerFlags } from "../../examples/support/server.ts";
 import { nativeTest } from "../support/native.ts";
@@ -219,7 +220,8 @@ for (const [details, args] of WAYS) {
 
 nativeTest("--mode blocking gives the thread to the loop until it is woken up to stop", () => {
   const args = ["--port", "0", "--backend", "epoll", "--mode", "blocking"];
-  const server = startHere(httpProgram, parseServerFlags(args, httpProgram.options)!);
+  const flags = parseServerFlags(args, httpProgram.options)!;
+  const server = startHere(httpProgram, flags, { orders: Int32Array.of(STOP) });
   server.loop.createTimer({ fallthrough: true }).set(() => server.loop.wakeup(), 1);
   server.run();
   assert(server.loop.isFreed, "run() returned before the loop had ended");
