@@ -8,12 +8,12 @@ import {
   us_create_child_socket_context,
   us_create_socket_context,
   us_create_timer,
+  us_last_error,
   us_listen_socket_close,
   type us_listen_socket_t,
   type us_loop_t,
   us_socket_close,
   us_socket_close_connecting,
-  us_socket_context_adopt_socket,
   us_socket_context_connect,
   us_socket_context_connect_unix,
   us_socket_context_ext,
@@ -31,90 +31,53 @@ import {
   type us_socket_context_options_t,
   type us_socket_context_t,
   us_socket_ext,
-  us_socket_flush,
   us_socket_is_closed,
   us_socket_is_established,
   us_socket_local_port,
-  us_socket_long_timeout,
-  us_socket_shutdown,
-  us_socket_shutdown_read,
   type us_socket_t,
-  us_socket_timeout,
-  us_socket_write,
-  us_socket_write2,
   us_timer_close,
   us_timer_set,
   type us_timer_t,
-  us_wakeup_loop,
 } from "@usockets/usockets/libusockets";
+import { CODE_CUT, HammerActor } from "./hammer_actor.ts";
 import { connectionOf, End, HEADER_BYTES, judge } from "./hammer_end.ts";
-import { type Operation, planOf, type Random, randomOf, type Step } from "./hammer_plan.ts";
+import { planOf } from "./hammer_plan.ts";
+import {
+  type Contexts,
+  EXT_CONNECTION,
+  EXT_HEADER,
+  EXT_HEADER_LENGTH,
+  EXT_IS_CLIENT,
+  EXT_MAGIC,
+  EXT_SIZE,
+  EXT_SIZE_ADOPTED,
+  extOf,
+  type HammerOptions,
+  type HammerReport,
+  HammerState,
+} from "./hammer_state.ts";
 
-/** What is hammered, and for how long. */
-export interface HammerOptions {
-  readonly seed: number;
-  /** Connections at a time. */
-  readonly connections: number;
-  /** Begin no more after so many connections, or so many seconds. */
-  readonly connectionsMax?: number;
-  readonly seconds?: number;
-  /** The path of a unix socket to listen on; absent: TCP. */
-  readonly path?: string;
-  /** Speak TLS. */
-  readonly tls?: {
-    readonly server: us_socket_context_options_t;
-    readonly client: us_socket_context_options_t;
-  };
-  /** Is told how it goes, every second. */
-  readonly onProgress?: (report: HammerReport) => void;
-}
-
-/** What the hammer did, and what it found. */
-export interface HammerReport {
-  /** Connections that are closed on both ends, and that are open. */
-  connections: number;
-  open: number;
-  bytes: number;
-  /** How often each operation was done, timeouts came, and the like. */
-  readonly counts: Map<string, number>;
-  /** What must not be; the first few. */
-  readonly violations: string[];
-}
-
-/** `struct hammer_socket`: what C would have behind each socket. */
-const EXT_MAGIC = 0, EXT_CONNECTION = 4, EXT_IS_CLIENT = 8, EXT_HEADER_LENGTH = 9, EXT_HEADER = 16;
-/** With an adoption comes a counter of them. */
-const EXT_SIZE = 24, EXT_SIZE_ADOPTED = 28, EXT_ADOPTIONS = 24;
-const MAGIC = 0xc0ffee, NO_CONNECTION = 0xffffffff;
+export type { HammerOptions, HammerReport };
 
 /**
  * On their way to be served at a time: what does not fit into a listener's backlog would be dropped and
  * tried again, and more handshakes than this take their time.
  */
 const ARRIVING_MAX = 256;
-const VIOLATIONS_MAX = 10;
 /** What is still open so long behind the last connection hangs, in milliseconds. */
 const PATIENCE_MS = 30_000;
-/** Close codes of the test's own. */
-const CODE_CUT = 7, CODE_ANOTHER = 8, CODE_LAST = 9;
+const MAGIC = 0xc0ffee, NO_CONNECTION = 0xffffffff;
 
 /** Hammers a loop: begins at once, and is done when the loop has nothing left to do. */
 export function hammer(loop: us_loop_t, options: HammerOptions): HammerReport {
-  return new Hammer(loop, options).report;
+  const state = new HammerState(loop, options);
+  new Hammer(state);
+  return state.report;
 }
 
 class Hammer {
-  readonly report: HammerReport = {
-    connections: 0,
-    open: 0,
-    bytes: 0,
-    counts: new Map(),
-    violations: [],
-  };
-  readonly #options: HammerOptions;
-  readonly #loop: us_loop_t;
-  readonly #ssl: number;
-  readonly #random: Random;
+  readonly #state: HammerState;
+  readonly #actor: HammerActor;
   readonly #servers: Contexts;
   readonly #clients: Contexts;
   readonly #listener: us_listen_socket_t;
@@ -122,10 +85,6 @@ class Hammer {
   readonly #beganAt = performance.now();
   /** Both ends of each connection that is not done. */
   readonly #ends = new Map<number, { client: End; server?: End }>();
-  /** Every end that is open, in any order. */
-  readonly #open: End[] = [];
-  /** What timers do, out of handlers. */
-  #later: (() => void)[] = [];
   #started = 0;
   #arriving = 0;
   /** Servers that do not know yet who their client is. */
@@ -133,25 +92,18 @@ class Hammer {
   #reportedAt = 0;
   #stoppedAt = 0;
 
-  constructor(loop: us_loop_t, options: HammerOptions) {
-    const { tls, path, seed } = options;
-    this.#options = options;
-    this.#loop = loop;
-    this.#ssl = tls === undefined ? 0 : 1;
-    this.#random = randomOf(seed, -1);
+  constructor(state: HammerState) {
+    const { loop, options: { tls, path }, ssl } = state;
+    this.#state = state;
     this.#servers = this.#createContexts(tls?.server ?? {});
     this.#clients = this.#createContexts(tls?.client ?? {});
+    this.#actor = new HammerActor(state, this.#servers, this.#clients);
     const { http } = this.#servers;
-    this.#listener = (path === undefined
-      ? us_socket_context_listen(
-        this.#ssl,
-        http,
-        "127.0.0.1",
-        0,
-        LIBUS_LISTEN_DEFAULT,
-        EXT_SIZE,
-      )
-      : us_socket_context_listen_unix(this.#ssl, http, path, LIBUS_LISTEN_DEFAULT, EXT_SIZE))!;
+    const listener = path === undefined
+      ? us_socket_context_listen(ssl, http, "127.0.0.1", 0, LIBUS_LISTEN_DEFAULT, EXT_SIZE)
+      : us_socket_context_listen_unix(ssl, http, path, LIBUS_LISTEN_DEFAULT, EXT_SIZE);
+    if (listener === null) throw us_last_error(loop);
+    this.#listener = listener;
     this.#tick = us_create_timer(loop, 0, 0)!;
     us_timer_set(this.#tick, () => this.#onTick(), 1, 1);
   }
@@ -160,19 +112,17 @@ class Hammer {
 
   #onTick(): void {
     const now = performance.now();
-    const later = this.#later;
-    this.#later = [];
-    for (const act of later) act();
+    this.#state.doDeferred();
     if (this.#isOver(now)) return this.#stop(now);
     while (this.#nextConnection());
     if (now - this.#reportedAt < 1000) return;
     this.#reportedAt = now;
-    this.#options.onProgress?.(this.report);
+    this.#state.options.onProgress?.(this.#state.report);
   }
 
   #isOver(now: number): boolean {
-    const { connectionsMax = Infinity, seconds = Infinity } = this.#options;
-    return this.#stoppedAt > 0 || this.report.violations.length > 0 ||
+    const { connectionsMax = Infinity, seconds = Infinity } = this.#state.options;
+    return this.#stoppedAt > 0 || this.#state.report.violations.length > 0 ||
       this.#started >= connectionsMax ||
       now - this.#beganAt >= seconds * 1000;
   }
@@ -181,49 +131,49 @@ class Hammer {
   #stop(now: number): void {
     if (this.#stoppedAt === 0) this.#stoppedAt = now;
     const isOpen = this.#ends.size + this.#anonymous > 0;
-    if (isOpen && this.report.violations.length === 0) {
+    if (isOpen && this.#state.report.violations.length === 0) {
       if (now - this.#stoppedAt < PATIENCE_MS) return;
-      this.#violate([...this.#ends.keys()][0] ?? -1, `${this.#ends.size} connections hang`);
+      this.#state.violate([...this.#ends.keys()][0] ?? -1, `${this.#ends.size} connections hang`);
     }
     us_timer_close(this.#tick);
-    us_listen_socket_close(this.#ssl, this.#listener);
+    us_listen_socket_close(this.#state.ssl, this.#listener);
     for (const { http, adopted } of [this.#servers, this.#clients]) {
-      us_socket_context_free(this.#ssl, http);
-      us_socket_context_free(this.#ssl, adopted);
+      us_socket_context_free(this.#state.ssl, http);
+      us_socket_context_free(this.#state.ssl, adopted);
     }
   }
 
   #nextConnection(): boolean {
-    const { connections, path, seed } = this.#options;
+    const { connections, path, seed } = this.#state.options;
     if (this.#ends.size >= connections || this.#arriving >= ARRIVING_MAX) return false;
     if (this.#isOver(performance.now())) return false;
     const connection = this.#started++;
     const { http } = this.#clients;
-    const port = us_socket_local_port(this.#ssl, this.#listener);
+    const port = us_socket_local_port(this.#state.ssl, this.#listener);
     const s = path === undefined
-      ? us_socket_context_connect(this.#ssl, http, "127.0.0.1", port, 0, EXT_SIZE)
-      : us_socket_context_connect_unix(this.#ssl, http, path, 0, EXT_SIZE);
+      ? us_socket_context_connect(this.#state.ssl, http, "127.0.0.1", port, 0, EXT_SIZE)
+      : us_socket_context_connect_unix(this.#state.ssl, http, path, 0, EXT_SIZE);
     if (s === null) {
-      this.#violate(connection, "connect failed at once");
+      this.#state.violate(connection, "connect failed at once");
       return false;
     }
     this.#initialize(s, connection, true);
     this.#arriving++;
     const client = new End(connection, true, planOf(seed, connection, true), s);
     this.#ends.set(connection, { client });
-    if (this.#random(50) === 0) this.#cancel(client);
+    if (this.#state.random(50) === 0) this.#cancel(client);
     return true;
   }
 
   /** Cancels a connect: neither on_open nor on_close may come. */
   #cancel(client: End): void {
-    us_socket_close_connecting(this.#ssl, client.socket);
-    this.#count("connect cancelled");
+    us_socket_close_connecting(this.#state.ssl, client.socket);
+    this.#state.count("connect cancelled");
     this.#arriving--;
     client.closedWith = client.code = 0;
     this.#ends.delete(client.connection);
-    if (us_socket_is_closed(this.#ssl, client.socket) !== 1) {
-      this.#violate(client.connection, "a cancelled connect is not closed");
+    if (us_socket_is_closed(this.#state.ssl, client.socket) !== 1) {
+      this.#state.violate(client.connection, "a cancelled connect is not closed");
     }
   }
 
@@ -231,7 +181,7 @@ class Hammer {
     const ext = extOf(s);
     const isZeroed = ext.byteLength === EXT_SIZE && ext.getFloat64(0) === 0 &&
       ext.getFloat64(8) === 0;
-    if (!isZeroed) this.#violate(connection, "new user data is not zeroed");
+    if (!isZeroed) this.#state.violate(connection, "new user data is not zeroed");
     ext.setUint32(EXT_MAGIC, MAGIC);
     ext.setUint32(EXT_CONNECTION, connection);
     ext.setUint8(EXT_IS_CLIENT, isClient ? 1 : 0);
@@ -240,22 +190,22 @@ class Hammer {
   // ---------------------------------------------------------------- callbacks
 
   #createContexts(options: us_socket_context_options_t): Contexts {
-    const http = us_create_socket_context(this.#ssl, this.#loop, 1, options)!;
-    const adopted = us_create_child_socket_context(this.#ssl, http, 1);
-    us_socket_context_ext(this.#ssl, adopted)[0] = 1;
+    const http = us_create_socket_context(this.#state.ssl, this.#state.loop, 1, options)!;
+    const adopted = us_create_child_socket_context(this.#state.ssl, http, 1);
+    us_socket_context_ext(this.#state.ssl, adopted)[0] = 1;
     for (const context of [http, adopted]) this.#setCallbacks(context);
     return { http, adopted };
   }
 
   #setCallbacks(context: us_socket_context_t): void {
-    const ssl = this.#ssl;
+    const ssl = this.#state.ssl;
     const isAdopted = us_socket_context_ext(ssl, context)[0] === 1;
     us_socket_context_on_open(ssl, context, (s, is_client) => {
-      if (isAdopted) this.#violate(-1, "on_open of a context that only adopts");
+      if (isAdopted) this.#state.violate(-1, "on_open of a context that only adopts");
       return is_client === 1 ? this.#onClientOpen(s) : this.#onServerOpen(s);
     });
     us_socket_context_on_data(ssl, context, (s, data, length) => {
-      if (length === 0 || length !== data.length) this.#violate(-1, "on_data without data");
+      if (length === 0 || length !== data.length) this.#state.violate(-1, "on_data without data");
       const end = this.#check(s, isAdopted);
       if (end !== null) return this.#onData(end, data);
       this.#onFirstData(s, data);
@@ -263,17 +213,19 @@ class Hammer {
     us_socket_context_on_writable(ssl, context, (s) => {
       const end = this.#check(s, isAdopted);
       if (end === null) return;
-      if (!end.owesWritable) this.#violate(end.connection, "on_writable without a short write");
+      if (!end.owesWritable) {
+        this.#state.violate(end.connection, "on_writable without a short write");
+      }
       end.owesWritable = false;
-      this.#goOn(end);
+      this.#actor.goOn(end);
     });
     us_socket_context_on_end(ssl, context, (s) => {
       const end = this.#check(s, isAdopted);
       if (end === null) return void us_socket_close(ssl, s, CODE_CUT); // a client that said nothing
-      if (end.isPaused) this.#violate(end.connection, "on_end while paused");
-      if (end.hasEnded) this.#violate(end.connection, "on_end twice");
+      if (end.isPaused) this.#state.violate(end.connection, "on_end while paused");
+      if (end.hasEnded) this.#state.violate(end.connection, "on_end twice");
       end.hasEnded = true;
-      this.#goOn(end);
+      this.#actor.goOn(end);
     });
     us_socket_context_on_timeout(ssl, context, (s) => {
       const end = this.#check(s, isAdopted);
@@ -283,20 +235,20 @@ class Hammer {
       const end = this.#check(s, isAdopted);
       if (end === null) return;
       if (end.longTimeoutAt === 0 || performance.now() < end.longTimeoutAt) {
-        this.#violate(end.connection, "on_long_timeout came too early");
+        this.#state.violate(end.connection, "on_long_timeout came too early");
       }
       end.longTimeoutAt = 0;
-      this.#count("long timeout came");
+      this.#state.count("long timeout came");
     });
     us_socket_context_on_connect_error(ssl, context, (s, code, error) => {
-      this.#violate(extOf(s).getUint32(EXT_CONNECTION), `connect failed: ${code} ${error}`);
+      this.#state.violate(extOf(s).getUint32(EXT_CONNECTION), `connect failed: ${code} ${error}`);
     });
     us_socket_context_on_close(ssl, context, (s, code, reason) => {
       const end = this.#check(s, isAdopted);
       if (code < 0 && !(reason instanceof Error)) {
-        this.#violate(end?.connection ?? -1, `closed with ${code} and no reason`);
+        this.#state.violate(end?.connection ?? -1, `closed with ${code} and no reason`);
       }
-      if (code < 0) this.#count(`closed: ${nameOf(code)}`);
+      if (code < 0) this.#state.count(`closed: ${nameOf(code)}`);
       if (end === null) this.#anonymous--;
       else this.#onClose(end, code, reason);
     });
@@ -309,26 +261,28 @@ class Hammer {
     const size = isAdopted ? EXT_SIZE_ADOPTED : EXT_SIZE;
     // A socket that was adopted back keeps the larger size.
     if (ext.getUint32(EXT_MAGIC) !== MAGIC || ext.byteLength < size) {
-      this.#violate(connection, "user data is damaged");
+      this.#state.violate(connection, "user data is damaged");
     }
     if (connection === NO_CONNECTION) return null;
     const ends = this.#ends.get(connection);
     const end = ext.getUint8(EXT_IS_CLIENT) === 1 ? ends?.client : ends?.server;
     if (end === undefined || end.socket !== s || end.code !== undefined) {
-      this.#violate(connection, "a callback behind on_close");
+      this.#state.violate(connection, "a callback behind on_close");
       return null;
     }
-    if (end.isAdopted !== isAdopted) this.#violate(connection, "a callback of another context");
+    if (end.isAdopted !== isAdopted) {
+      this.#state.violate(connection, "a callback of another context");
+    }
     return end;
   }
 
   #onClientOpen(s: us_socket_t): void {
     const end = this.#check(s, false)!;
-    if (us_socket_is_established(this.#ssl, s) !== 1) {
-      this.#violate(end.connection, "open, but not established");
+    if (us_socket_is_established(this.#state.ssl, s) !== 1) {
+      this.#state.violate(end.connection, "open, but not established");
     }
     this.#opened(end);
-    this.#goOn(end);
+    this.#actor.goOn(end);
   }
 
   #onServerOpen(s: us_socket_t): void {
@@ -341,7 +295,7 @@ class Hammer {
     const ext = extOf(s);
     const length = ext.getUint8(EXT_HEADER_LENGTH);
     const piece = data.subarray(0, HEADER_BYTES - length);
-    const bytes = us_socket_ext(this.#ssl, s);
+    const bytes = us_socket_ext(this.#state.ssl, s);
     bytes.set(piece, EXT_HEADER + length);
     ext.setUint8(EXT_HEADER_LENGTH, length + piece.length);
     if (length + piece.length < HEADER_BYTES) return;
@@ -349,265 +303,80 @@ class Hammer {
     const ends = this.#ends.get(connection);
     if (ends === undefined || ends.server !== undefined) {
       // Its client may be closed for long; of one that never was there must be no trace.
-      if (connection < 0 || connection >= this.#started) this.#violate(connection, "who is that?");
-      us_socket_close(this.#ssl, s, CODE_CUT);
+      if (connection < 0 || connection >= this.#started) {
+        this.#state.violate(connection, "who is that?");
+      }
+      us_socket_close(this.#state.ssl, s, CODE_CUT);
       return;
     }
     ext.setUint32(EXT_CONNECTION, connection);
     this.#anonymous--;
     this.#arriving--;
-    const end = new End(connection, false, planOf(this.#options.seed, connection, false), s);
+    const end = new End(connection, false, planOf(this.#state.options.seed, connection, false), s);
     ends.server = end;
     end.received = HEADER_BYTES;
     this.#opened(end);
     const rest = data.subarray(piece.length);
     if (rest.length > 0) this.#onData(end, rest);
-    else this.#goOn(end);
+    else this.#actor.goOn(end);
   }
 
   #opened(end: End): void {
-    this.report.open++;
-    end.index = this.#open.push(end) - 1;
+    this.#state.report.open++;
+    end.index = this.#state.open.push(end) - 1;
   }
 
   #onData(end: End, data: Uint8Array): void {
-    if (end.hasEnded) this.#violate(end.connection, "on_data behind on_end");
-    if (end.isDeaf) this.#violate(end.connection, "on_data behind us_socket_shutdown_read");
-    if (end.isPaused) this.#violate(end.connection, "on_data while paused");
+    if (end.hasEnded) this.#state.violate(end.connection, "on_data behind on_end");
+    if (end.isDeaf) this.#state.violate(end.connection, "on_data behind us_socket_shutdown_read");
+    if (end.isPaused) this.#state.violate(end.connection, "on_data while paused");
     if (!end.isNext(data)) {
-      this.#violate(end.connection, `wrong bytes behind ${end.received}`);
+      this.#state.violate(end.connection, `wrong bytes behind ${end.received}`);
     }
     end.received += data.length;
-    this.report.bytes += data.length;
-    this.#goOn(end);
+    this.#state.report.bytes += data.length;
+    this.#actor.goOn(end);
   }
 
   #onTimeout(end: End): void {
-    this.#count("timeout came");
+    this.#state.count("timeout came");
     if (end.timeoutAt === 0 || performance.now() < end.timeoutAt) {
-      this.#violate(end.connection, "on_timeout came too early, or twice");
+      this.#state.violate(end.connection, "on_timeout came too early, or twice");
     }
     end.timeoutAt = 0;
-    if (!end.isDozing) return this.#goOn(end);
+    if (!end.isDozing) return this.#actor.goOn(end);
     end.isDozing = false;
-    this.#resume(end);
-    this.#goOn(end);
+    this.#actor.resume(end);
+    this.#actor.goOn(end);
   }
 
   #onClose(end: End, code: number, reason: unknown): void {
     end.code = code;
     end.reason = reason;
-    this.report.open--;
-    const last = this.#open.pop()!;
+    this.#state.report.open--;
+    const last = this.#state.open.pop()!;
     if (last !== end) {
-      this.#open[end.index] = last;
+      this.#state.open[end.index] = last;
       last.index = end.index;
     }
     const { client, server } = this.#ends.get(end.connection)!;
     if (server === undefined) { // the server never learnt who this was, and forgets it
       this.#ends.delete(end.connection);
       this.#arriving--;
-      if (client.closedWith === undefined && this.report.violations.length === 0) {
-        this.#violate(
+      if (client.closedWith === undefined && this.#state.report.violations.length === 0) {
+        this.#state.violate(
           end.connection,
           `the client closed with ${code} before it was served: ${reason}`,
         );
       }
     } else if (client.code !== undefined && server.code !== undefined) {
       this.#ends.delete(end.connection);
-      this.report.connections++;
-      const wrong = judge(client, server, this.#ssl === 1);
-      if (wrong !== null) this.#violate(end.connection, wrong);
+      this.#state.report.connections++;
+      const wrong = judge(client, server, this.#state.ssl === 1);
+      if (wrong !== null) this.#state.violate(end.connection, wrong);
     }
     this.#nextConnection();
   }
-
-  // ---------------------------------------------------------------- what an end does
-
-  /** Takes the steps that are due, sends what can be sent, and says farewell when all is. */
-  #goOn(end: End): void {
-    const { plan } = end;
-    for (let burst = 0; end.code === undefined && burst < 64; burst++) {
-      const step = plan.steps[end.stepsTaken];
-      if (step !== undefined && step.at <= end.sent + end.received) this.#take(end, step);
-      else if (!this.#send(end)) break;
-    }
-    if (end.code !== undefined) return;
-    if (end.canSend) this.#defer(() => this.#goOn(end)); // others get their turn
-    else if (end.sent === end.totalBytes) this.#farewell(end);
-  }
-
-  #send(end: End): boolean {
-    if (!end.canSend) return false;
-    const bytes = end.next(end.plan.writeBytes);
-    const isMore = end.plan.writeBytes % 3 === 0 && bytes.length < end.totalBytes - end.sent;
-    const written = us_socket_write(this.#ssl, end.socket, bytes, bytes.length, isMore ? 1 : 0);
-    this.#sent(end, written, bytes.length);
-    return !end.owesWritable;
-  }
-
-  #sent(end: End, written: number, length: number): void {
-    if (written < 0 || written > length) this.#violate(end.connection, `wrote ${written}`);
-    end.sent += written;
-    if (written < length) end.owesWritable = true;
-  }
-
-  #farewell(end: End): void {
-    const { ending } = end.plan;
-    if (end.hasShutDown || (ending === "behind the peer" && !end.hasEnded)) return;
-    if (ending === "close" && !end.isCutShort) return this.#close(end, CODE_LAST);
-    end.hasShutDown = true;
-    us_socket_shutdown(this.#ssl, end.socket);
-  }
-
-  #take(end: End, step: Step): void {
-    end.stepsTaken++;
-    this.#count(step.operation);
-    if (!step.isLater) return this.#perform(end, step.operation);
-    this.#defer(() => {
-      if (end.code !== undefined) return;
-      this.#perform(end, step.operation);
-      if (end.code === undefined) this.#goOn(end);
-    });
-  }
-
-  #perform(end: End, operation: Operation): void {
-    const ssl = this.#ssl, s = end.socket;
-    switch (operation) {
-      case "write":
-        this.#send(end);
-        break;
-      case "write2": {
-        if (!end.canSend) break;
-        const both = end.next(end.plan.writeBytes);
-        const header = both.subarray(0, both.length >> 1), payload = both.subarray(header.length);
-        const written = us_socket_write2(ssl, s, header, header.length, payload, payload.length);
-        this.#sent(end, written, both.length);
-        break;
-      }
-      case "flush":
-        us_socket_flush(ssl, s);
-        break;
-      case "adopt":
-        this.#adopt(end);
-        break;
-      case "pause":
-        if (end.isPaused) break;
-        this.#pause(end);
-        this.#defer(() => {
-          if (end.code === undefined && !end.isDozing) this.#resume(end);
-        });
-        break;
-      case "doze":
-        this.#pause(end);
-        end.isDozing = true;
-        this.#arm(end, 1);
-        break;
-      case "timeout":
-        if (!end.isDozing) this.#arm(end, end.plan.writeBytes % 3);
-        break;
-      case "long timeout":
-        end.longTimeoutAt = performance.now() + 60_000;
-        us_socket_long_timeout(ssl, s, 1);
-        break;
-      case "wakeup":
-        us_wakeup_loop(this.#loop);
-        break;
-      case "timer":
-        this.#startTimer(end);
-        break;
-      case "shutdown":
-        end.cutShort();
-        break;
-      case "shutdown read":
-        end.isDeaf = true;
-        us_socket_shutdown_read(ssl, s);
-        break;
-      case "close":
-        this.#close(end, CODE_CUT);
-        break;
-      case "close another":
-        this.#close(this.#open[this.#random(this.#open.length)], CODE_ANOTHER);
-        break;
-    }
-  }
-
-  #adopt(end: End): void {
-    const { http, adopted } = end.isClient ? this.#clients : this.#servers;
-    end.isAdopted = !end.isAdopted;
-    const context = end.isAdopted ? adopted : http;
-    us_socket_context_adopt_socket(this.#ssl, context, end.socket, EXT_SIZE_ADOPTED);
-    const ext = extOf(end.socket);
-    end.adoptions++;
-    ext.setUint32(EXT_ADOPTIONS, ext.getUint32(EXT_ADOPTIONS) + 1);
-    if (ext.getUint32(EXT_ADOPTIONS) !== end.adoptions) {
-      this.#violate(end.connection, "an adoption lost user data");
-    }
-    end.timeoutAt = end.longTimeoutAt = 0; // an adoption clears them
-    if (end.isDozing) this.#arm(end, 1);
-  }
-
-  #arm(end: End, seconds: number): void {
-    end.timeoutAt = seconds === 0 ? 0 : performance.now() + seconds * 1000;
-    us_socket_timeout(this.#ssl, end.socket, seconds);
-  }
-
-  #pause(end: End): void {
-    end.isPaused = true;
-    end.socket.pause();
-  }
-
-  #resume(end: End): void {
-    end.isPaused = false;
-    end.socket.resume();
-  }
-
-  #close(end: End, code: number): void {
-    if (end.code !== undefined) return;
-    end.closedWith = code;
-    us_socket_close(this.#ssl, end.socket, code);
-    if (end.code === undefined) this.#violate(end.connection, "on_close came late");
-  }
-
-  /** A timer of its own that acts on the end once, or finds it closed. */
-  #startTimer(end: End): void {
-    const timer = us_create_timer(this.#loop, 0, 4)!;
-    us_timer_set(
-      timer,
-      (t) => {
-        us_timer_close(t);
-        if (end.code === undefined) this.#goOn(end);
-      },
-      1 + this.#random(5),
-      0,
-    );
-  }
-
-  #defer(act: () => void): void {
-    this.#later.push(act);
-  }
-
-  #count(what: string): void {
-    const { counts } = this.report;
-    counts.set(what, (counts.get(what) ?? 0) + 1);
-  }
-
-  #violate(connection: number, what: string): void {
-    const { violations } = this.report;
-    if (violations.length >= VIOLATIONS_MAX) return;
-    violations.push(`connection ${connection} of seed ${this.#options.seed}: ${what}`);
-  }
-}
-
-/** A context, and its child that only adopts. */
-interface Contexts {
-  readonly http: us_socket_context_t;
-  readonly adopted: us_socket_context_t;
-}
-
-function extOf(s: us_socket_t): DataView {
-  const { buffer, byteOffset, byteLength } = us_socket_ext(0, s);
-  return new DataView(buffer, byteOffset, byteLength);
 }
 
 function nameOf(code: number): string {
