@@ -60,13 +60,24 @@ export class TimerSweep {
   }
 
   #tick(): void {
-    // From 1, for 0 is none; a whole number, for deadlines are.
-    const now = Math.floor(performance.now() - this.#epoch) + 1;
+    const now = this.#now();
     if (!this.#hasChanges && now < this.#nextDue) return;
+    this.#beginAll(now);
+    if (this.#nextDue > now) return;
+    this.#expire(now);
+    // What handlers set begins here, not at the next tick: set again and again, it comes a tick sooner.
+    if (this.#hasChanges && !this.#loop.isFreed) this.#beginAll(this.#now());
+  }
+
+  /** From 1, for 0 is none; a whole number, for deadlines are. */
+  #now(): number {
+    return Math.floor(performance.now() - this.#epoch) + 1;
+  }
+
+  #beginAll(now: number): void {
     this.#hasChanges = false;
     this.#nextDue = this.#begin(now);
     if (this.#nextDue === Infinity) this.stop();
-    else if (this.#nextDue <= now) this.#expire(now);
   }
 
   /**
