@@ -167,10 +167,8 @@ class Connecting implements Opening {
   #checkAddresses(addresses: Bytes[]): void {
     for (const address of addresses) {
       specifyLoopback(address);
-      checkNotDenied(
-        readAddress(this.backend.libc, address, address.length).ip,
-        this.#options.port!,
-      );
+      const { ip } = readAddress(this.backend.libc, address, address.length);
+      if (ip !== this.#host) checkNotDenied(ip, this.#options.port!); // else it was granted by begin()
     }
   }
 
