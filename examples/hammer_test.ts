@@ -76,11 +76,10 @@ async function hammerOne(
   const name = `${backend} ${transport}${isBlocking ? ", blocking" : ""}`;
   console.log(`${name}: seed ${options.seed}, ${options.connections} connections at a time`);
   const loop = us_create_loop(BACKENDS[backend], null, null, null, 0);
-  const directory = transport === "unix" ? Deno.makeTempDirSync() : null;
   try {
     const report = hammer(loop, {
       ...options,
-      path: directory === null ? undefined : `${directory}/hammer.sock`,
+      path: transport === "unix" ? unixPath() : undefined,
       tls: transport === "tls" ? await makeTls() : undefined,
       onProgress: (report) => progress(`${name}: ${summaryOf(report)}`),
     });
@@ -90,8 +89,13 @@ async function hammerOne(
     return tell(name, options.seed, report);
   } finally {
     us_loop_free(loop);
-    if (directory !== null) Deno.removeSync(directory, { recursive: true });
   }
+}
+
+/** On Linux a name that leaves no file behind when the program is stopped. */
+function unixPath(): string {
+  const name = `hammer-${Deno.pid}-${crypto.randomUUID()}`;
+  return Deno.build.os === "linux" ? `\0${name}` : `/tmp/${name}`;
 }
 
 async function makeTls(): Promise<HammerOptions["tls"]> {

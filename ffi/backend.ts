@@ -7,7 +7,7 @@ import type { SocketContext } from "../src/context.ts";
 import type { ListenSocket } from "../src/listen_socket.ts";
 import type { Loop } from "../src/loop.ts";
 import type { ConnectOptions, ListenOptions } from "../src/options.ts";
-import type { TlsOptions } from "../src/tls_options.ts";
+import { namedTlsOptions, type TlsOptions } from "../src/tls_options.ts";
 import type { Poll, PollOptions } from "../src/poll.ts";
 import type { Socket } from "../src/socket.ts";
 import type { Timer, TimerOptions } from "../src/timer.ts";
@@ -203,7 +203,7 @@ export class EpollBackend implements Backend {
     const what = "Cannot add a server name";
     const parent = context.secureContext as SecureContext | null;
     if (parent === null) throw new TypeError(`${what}: the context has no "tls"`);
-    const secure = new SecureContext(parent.libssl, tls);
+    const secure = new SecureContext(parent.libssl, namedTlsOptions(tls, parent.options));
     try {
       checkServer(what, secure);
     } catch (error) {

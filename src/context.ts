@@ -275,9 +275,10 @@ export class SocketContext<S = unknown, C = unknown> implements Handlers<S, C> {
   }
 
   /**
-   * Serves a server name with a certificate of its own, and with all other options of `tls` but for
-   * `handshakeTimeoutSeconds`, which runs before the name is known. A label
-   * `*` stands for any one label: `*.example.com` is `a.example.com`, neither `example.com` nor
+   * Serves a server name with a certificate of its own, and with whatever else `tls` says; what it
+   * does not say is as the context has it, such as `alpnProtocols` or `requestCert`, and so is
+   * `handshakeTimeoutSeconds` in any case, which runs before the name is known. A label `*` stands
+   * for any one label: `*.example.com` is `a.example.com`, neither `example.com` nor
    * `a.b.example.com`; an exact label comes first. Adding a pattern again replaces what it has, while
    * open connections keep what they agreed on: so are certificates renewed. Children share the names
    * of their parent. As `us_socket_context_add_server_name`.

@@ -75,11 +75,11 @@ export function connectFailed(socket: Socket, error: Error): void {
   }
 }
 
-/** A client asks for a server name that is not there: `onServerName` may add it. */
-export function serverNameAsked(socket: Socket, hostname: string): void {
+/** A client asks for a server name that is not there: `onServerName` of a context may add it. */
+export function serverNameAsked(socket: Socket, context: SocketContext, hostname: string): void {
   if ((socket.flags & CLOSED) !== 0) return;
   try {
-    socket.context.onServerName?.(socket.context, hostname);
+    context.onServerName?.(context, hostname);
   } catch (error) {
     handlerThrew(socket, error);
   }

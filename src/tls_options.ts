@@ -159,3 +159,25 @@ export function checkServerName(what: string, option: string, name: unknown): vo
   if (typeof name === "string" && name !== "" && !/^\.|[\0\s]/.test(name)) return;
   throw new TypeError(`Cannot ${what}: "${option}" must be a server name, not ${quote(name)}`);
 }
+
+/** What says who a server is, and no more. */
+const IDENTITY = ["certFile", "keyFile", "passphrase", "cert", "key", "serverName"] as const;
+
+/**
+ * The options of one more server name: its own, and what they do not say as its context has it.
+ * Whoever demands client certificates does so for each name, unless it is told otherwise.
+ *
+ * @internal
+ */
+export function namedTlsOptions(own: TlsOptions, ofContext: TlsOptions): TlsOptions {
+  const options = { ...ofContext };
+  for (const name of IDENTITY) delete options[name];
+  if ((own.ca ?? own.caFile) !== undefined) {
+    delete options.ca;
+    delete options.caFile;
+  }
+  return Object.assign(
+    options,
+    Object.fromEntries(Object.entries(own).filter(([, value]) => value !== undefined)),
+  );
+}

@@ -31,6 +31,9 @@ import {
 export const CODE_CUT = 7;
 const CODE_ANOTHER = 8, CODE_LAST = 9;
 
+/** How long a long timeout takes: not so long that nobody lives to see it. */
+const LONG_SECONDS = 1;
+
 /** Has the ends of a hammer do what they planned. */
 export class HammerActor {
   readonly #state: HammerState;
@@ -133,8 +136,8 @@ export class HammerActor {
         if (!end.isDozing) this.#arm(end, end.plan.writeBytes % 3);
         break;
       case "long timeout":
-        end.longTimeoutAt = performance.now() + 60_000;
-        us_socket_long_timeout(ssl, s, 1);
+        end.longTimeoutAt = performance.now() + LONG_SECONDS * 1000;
+        us_socket_long_timeout(ssl, s, LONG_SECONDS / 60); // in minutes; few connections live one
         break;
       case "wakeup":
         us_wakeup_loop(loop);

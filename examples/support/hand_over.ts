@@ -108,10 +108,18 @@ export function adoptFrom(
     inbox.noteClosed();
     onClose?.call(context, socket, code, reason);
   };
+  const adopt = (fd: number) => {
+    try {
+      context.adoptHandle(fd);
+    } catch (error) { // a descriptor that something else closed; the others are none the worse
+      inbox.noteClosed();
+      reportError(error);
+    }
+  };
   return () => {
     const isLast = inbox.isClosed; // asked first: what was put before that is seen below
     let count = 0;
-    for (let fd = inbox.take(); fd !== -1; fd = inbox.take(), count++) context.adoptHandle(fd);
+    for (let fd = inbox.take(); fd !== -1; fd = inbox.take(), count++) adopt(fd);
     if (!isLast) return;
     // What was adopted opens in the next iteration, before it sees this wakeup.
     if (count > 0) context.loop.wakeup();

@@ -3,6 +3,7 @@
  * @module
  */
 import * as dispatch from "../../src/dispatch.ts";
+import type { SocketContext } from "../../src/context.ts";
 import type { Socket } from "../../src/socket.ts";
 import type { EpollSocket } from "../socket.ts";
 import { readServerName } from "./client_hello.ts";
@@ -16,6 +17,8 @@ export class NameChoice {
   userData: unknown = undefined;
   readonly #socket: EpollSocket;
   readonly #secure: SecureContext;
+  /** Where TLS began: it is asked for names while the one that has the socket now does not care. */
+  readonly #origin: SocketContext;
   /** That of the name; removing the name must not disturb a handshake. */
   #named: SecureContext | null = null;
   /** With fewer bytes it is not worth looking for the name. */
@@ -25,6 +28,7 @@ export class NameChoice {
   constructor(socket: EpollSocket, secure: SecureContext) {
     this.#socket = socket;
     this.#secure = secure;
+    this.#origin = socket.context as SocketContext;
   }
 
   /** Whether these first bytes of a client are enough. */
@@ -45,7 +49,7 @@ export class NameChoice {
     if (name === "") return secure;
     let named = secure.names.find(name);
     if (named === undefined) {
-      dispatch.serverNameAsked(this.#socket as Socket, name);
+      dispatch.serverNameAsked(this.#socket as Socket, this.#asked, name);
       named = secure.names.find(name);
     }
     if (named === undefined) return secure;
@@ -60,6 +64,11 @@ export class NameChoice {
   }
 
   get #matters(): boolean {
-    return this.#secure.names.size > 0 || this.#socket.context.onServerName !== undefined;
+    return this.#secure.names.size > 0 || this.#asked.onServerName !== undefined;
+  }
+
+  get #asked(): SocketContext {
+    const context = this.#socket.context as SocketContext;
+    return context.onServerName === undefined ? this.#origin : context;
   }
 }

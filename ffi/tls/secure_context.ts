@@ -59,6 +59,8 @@ export interface NamedContext {
 export class SecureContext {
   readonly libssl: Libssl;
   readonly handle: Handle;
+  /** What it was made of, but for its key: for names that are added. */
+  readonly options: TlsOptions;
   readonly names = new ServerNames<NamedContext>();
   /** Of a client, to be resumed. */
   readonly sessions: Sessions;
@@ -82,6 +84,7 @@ export class SecureContext {
   constructor(libssl: Libssl, options: TlsOptions) {
     const { cert, key, ca } = readPems(options);
     this.libssl = libssl;
+    this.options = { ...options, key: undefined, passphrase: undefined };
     this.hasCertificate = cert !== undefined;
     this.serverName = options.serverName;
     const rejects = options.rejectUnauthorized !== false;

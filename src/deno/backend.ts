@@ -22,7 +22,7 @@ import { Lingering } from "./lingering.ts";
 import { DenoListenSocket } from "./listen_socket.ts";
 import { DenoSocket } from "./socket.ts";
 import { DenoTimer } from "./timer.ts";
-import { createDenoTls, type DenoTls, refuse } from "./tls.ts";
+import { checkServer, createDenoTls, type DenoTls, refuse } from "./tls.ts";
 
 /**
  * Makes the backend on Deno's own networking: works wherever Deno does, with Deno's permissions.
@@ -93,6 +93,7 @@ export class DenoBackend implements Backend {
     if (context.secureContext !== null && !isTls(conn)) {
       refuse("TLS on the server side of an adopted plain Conn");
     }
+    if (context.secureContext !== null) checkServer(context.secureContext as DenoTls);
     const socket = new DenoSocket<S, C>(
       this,
       context,

@@ -12,7 +12,7 @@ import type { Completion } from "./completions.ts";
 import { explainAddress, isOutOfResources } from "./errors.ts";
 import { close, disableNagle, ipOf } from "./conn.ts";
 import { DenoSocket } from "./socket.ts";
-import { type DenoTls, refuse } from "./tls.ts";
+import { checkServer, type DenoTls, refuse } from "./tls.ts";
 import { removeDeadSocket } from "./unix_path.ts";
 
 /** A Listener of any transport. */
@@ -170,6 +170,7 @@ function listenTcp(context: SocketContext, options: ListenOptions<unknown>): Any
         'Cannot listen with TLS: the context has no certificate ("cert" and "key")',
       );
     }
+    checkServer(tls);
     return Deno.listenTls({
       ...common,
       hostname,

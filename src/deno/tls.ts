@@ -18,6 +18,8 @@ export interface DenoTls {
   readonly caCerts: string[];
   readonly alpnProtocols: string[] | undefined;
   readonly serverName: string | undefined;
+  /** A client has no use for it, and a server cannot honour it: see {@linkcode checkServer}. */
+  readonly requestCert: boolean;
 }
 
 /** Options of libssl that Deno has no counterpart for. */
@@ -26,7 +28,6 @@ const UNSUPPORTED = [
   "ciphers",
   "ciphersuites",
   "preferLowMemory",
-  "requestCert",
   "ktls",
 ] as const;
 
@@ -41,7 +42,13 @@ export function createDenoTls(options: TlsOptions): DenoTls {
     caCerts: ca === undefined ? [] : [ca],
     alpnProtocols: options.alpnProtocols,
     serverName: options.serverName,
+    requestCert: options.requestCert === true,
   };
+}
+
+/** Throws where a server would let in clients that it is to verify. */
+export function checkServer(tls: DenoTls): void {
+  if (tls.requestCert) refuse('the TLS option "requestCert"');
 }
 
 /** Throws NotSupported for what another backend can do. */

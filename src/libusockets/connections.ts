@@ -7,7 +7,6 @@ import type { ConnectOptions, ListenOptions } from "../../mod.ts";
 import { check } from "./context.ts";
 import { extMaker, makeExt, resizedExt } from "./ext.ts";
 import { orNull } from "./failure.ts";
-import { checkCanListen } from "./tls.ts";
 import {
   LIBUS_LISTEN_DEFAULT,
   LIBUS_LISTEN_EXCLUSIVE_PORT,
@@ -72,7 +71,6 @@ function listen(
   socket_ext_size: us_ext_size,
 ): us_listen_socket_t | null {
   check(ssl, context, "listen");
-  checkCanListen(context);
   const socketExt = extMaker(socket_ext_size);
   const shared = sharing(options);
   return orNull(context.loop, () => context.listen({ ...where, ...shared, socketExt }));

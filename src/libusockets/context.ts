@@ -10,7 +10,7 @@ import { CloseCode } from "../../mod.ts";
 import { makeExt } from "./ext.ts";
 import { orNull } from "./failure.ts";
 import { ipBytes } from "./ip_bytes.ts";
-import { createSecureContext, tlsOptions } from "./tls.ts";
+import { tlsOptions } from "./tls.ts";
 import {
   LIBUS_TIMEOUT_GRANULARITY,
   type us_ext_size,
@@ -66,7 +66,10 @@ export function us_create_socket_context(
     }
     return withDefaults(loop.createContext({ ext }) as us_socket_context_t);
   }
-  return orNull(loop, () => withDefaults(createSecureContext(loop, ext, options)));
+  return orNull(loop, () => {
+    const context = loop.createContext({ tls: tlsOptions(options), ext });
+    return withDefaults(context as us_socket_context_t);
+  });
 }
 
 /**
@@ -343,7 +346,8 @@ export function us_socket_context_get_native_handle(
 
 /**
  * Serves a server name with a certificate of its own; `*` stands for any one label. The same pattern
- * again renews its certificate. In C this fails in silence; here see the errors.
+ * again renews its certificate. What `options` do not say is as the context has it. In C this fails in
+ * silence; here see the errors.
  *
  * ```c
  * void us_socket_context_add_server_name(int ssl, struct us_socket_context_t *context,

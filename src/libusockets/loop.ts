@@ -60,6 +60,7 @@ export function lastLoop(): us_loop_t {
  */
 export function us_loop_free(loop: us_loop_t): void {
   loop.free();
+  if (loopOfThread === loop) loopOfThread = null;
 }
 
 /**

@@ -113,6 +113,7 @@ export class Bridge {
     this.#noteAddresses();
     if (this.#isUnreferenced) this.#referenceHandle();
     for (const { resolve } of this.#openings.splice(0)) resolve();
+    this.sender.pump(); // an end that waits alone is owed no onWritable
   }
 
   onHandshake(info: TlsInfo): void {

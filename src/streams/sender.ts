@@ -3,6 +3,7 @@
  * @module
  */
 import type { Socket } from "../socket.ts";
+import { CONNECTING } from "../socket_state.ts";
 
 /** A write that waits for room. */
 interface Write {
@@ -23,7 +24,7 @@ export class Sender {
   readonly #writes: Write[] = [];
   /** The end was asked for: nothing can be written behind it. */
   #isEnding = false;
-  /** What `closeWrite()` returned while writes were waiting. */
+  /** What `closeWrite()` returned while writes, or the connection, were waiting. */
   #ended: Promise<void> | null = null;
   #error: unknown = undefined;
   #hasFailed = false;
@@ -74,7 +75,7 @@ export class Sender {
     if (this.#hasFailed) return Promise.reject(this.#error);
     if (this.#isEnding) return this.#ended ?? Promise.resolve();
     this.#isEnding = true;
-    if (this.#writes.length === 0) {
+    if (this.#writes.length === 0 && (this.#socket.flags & CONNECTING) === 0) {
       this.#finish();
       return Promise.resolve();
     }

@@ -36,6 +36,7 @@ import {
   us_socket_timeout,
   us_socket_write,
 } from "@usockets/usockets/libusockets";
+import { hasIpv6 } from "../conformance/listening.ts";
 import { onEach } from "./world.ts";
 
 onEach("us_socket_context_listen() gives each listener's sockets its own ext_size", async (w) => {
@@ -177,7 +178,7 @@ onEach("us_socket_context_listen() with host null takes IPv4 and IPv6", async (w
   });
   const ls = us_socket_context_listen(w.ssl, server, null, 0, 0, 0)!;
   const port = us_socket_local_port(w.ssl, ls);
-  const hosts = [null, "::1", "127.0.0.1"]; // null: this machine
+  const hosts = [null, ...(hasIpv6 ? ["::1"] : []), "127.0.0.1"]; // null: this machine
   const next = () => {
     const host = hosts.shift();
     if (host === undefined) us_listen_socket_close(w.ssl, ls);
@@ -191,7 +192,7 @@ onEach("us_socket_context_listen() with host null takes IPv4 and IPv6", async (w
   await w.run();
   assertEquals(addresses, [
     [127, 0, 0, 1],
-    [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1],
+    ...(hasIpv6 ? [[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]] : []),
     [127, 0, 0, 1],
   ]);
 }, { ports: true });

@@ -114,7 +114,6 @@ onEach("us_create_socket_context() throws NotSupported for ciphers and the like"
     { ssl_prefer_low_memory_usage: 1 },
     { dh_params_file_name: w.file("dh") },
     // Of what C implies the backend can do one half; of what is said, none.
-    { ca_file_name: w.file("ca"), requestCert: true },
     { ca_file_name: w.file("ca"), ssl_ciphers: "ECDHE-ECDSA-AES128-GCM-SHA256" },
   ];
   for (const options of unsupported) {

@@ -28,6 +28,7 @@ import {
   us_socket_server_name_userdata,
   us_socket_write,
 } from "@usockets/usockets/libusockets";
+import { listen } from "@usockets/usockets/streams";
 import { onEach, type World } from "./world.ts";
 
 /** How a client of the one options fares with a server of the other: the two close codes. */
@@ -80,12 +81,15 @@ onEach("ca_file_name lets a context connect, but not listen, where nobody can de
   const options = { ...w.serverOptions, ca_file_name: w.file("ca") };
   const context = us_create_socket_context(1, w.loop, 0, options)!;
   const child = us_create_child_socket_context(1, context, 0);
+  const where = { host: "127.0.0.1", port: 0 };
   for (const refused of [context, child]) {
-    assertThrows(
+    const ways = [
       () => us_socket_context_listen(1, refused, "127.0.0.1", 0, 0, 0),
-      Deno.errors.NotSupported,
-      "ca_file_name",
-    );
+      () => refused.listen(where),
+      () => listen(refused, where),
+      () => refused.createChild().listen(where),
+    ];
+    for (const way of ways) assertThrows(way, Deno.errors.NotSupported, "requestCert");
   }
   const lenient = us_create_socket_context(1, w.loop, 0, { ...options, requestCert: false })!;
   us_listen_socket_close(1, us_socket_context_listen(1, lenient, "127.0.0.1", 0, 0, 0)!);
@@ -132,6 +136,29 @@ onEach("us_socket_context_add_server_name() serves a name with its certificate",
   assertEquals(seen.length, 2);
   assertStrictEquals(seen[0], user);
   assertEquals(seen[1], undefined);
+}, { tls: true, backend: "epoll" });
+
+onEach("a server name demands certificates as its context does", async (w) => {
+  const server = us_create_socket_context(1, w.loop, 0, {
+    ...w.serverOptions,
+    ca_file_name: w.file("ca"),
+  })!;
+  const child = us_create_child_socket_context(1, server, 0);
+  const ask = { ...w.clientOptions, serverName: "other.test" };
+  const certified = {
+    ...ask,
+    key_file_name: w.file("client.key"),
+    cert_file_name: w.file("client.cert"),
+  };
+  for (const context of [server, child]) {
+    us_socket_context_add_server_name(1, context, "other.test", otherTest(w), null);
+    const without = await meet(w, server, ask);
+    assertEquals([without.server, without.received], [CloseCode.Tls, ""]);
+    assertEquals(await meet(w, server, certified), agreed);
+  }
+  const lenient = { ...otherTest(w), requestCert: false };
+  us_socket_context_add_server_name(1, server, "other.test", lenient, null);
+  assertEquals(await meet(w, server, ask), agreed);
 }, { tls: true, backend: "epoll" });
 
 onEach("us_socket_context_remove_server_name() stops serving a name", async (w) => {

@@ -40,6 +40,29 @@ function assertShown(outcome: Exchange, expected: CertifiedKey): void {
   assertEquals(outcome.client.info!.peerCertificate!.fingerprint256, fingerprint(expected));
 }
 
+nativeTest("what the options of a name do not say is as the context has it", async () => {
+  const { server: local, otherHost, client, ca } = await testCertificates();
+  const demanding = { ...local, ca, requestCert: true, alpnProtocols: ["context's"] };
+  await using ends = new TlsEnds(demanding);
+  const ask = (tls: TlsOptions) =>
+    ends.exchange({ ca, alpnProtocols: ["name's", "context's"], ...tls }, {
+      serverName: "other.test",
+    });
+  ends.server.addServerName("other.test", { ...otherHost, requestCert: undefined });
+  assertTlsFailure(
+    (await ask({})).server,
+    "ERR_SSL_PEER_DID_NOT_RETURN_A_CERTIFICATE",
+  );
+  const known = await ask(client);
+  assertShown(known, otherHost);
+  assertEquals(known.client.info!.alpnProtocol, "context's");
+  const own = { ...otherHost, requestCert: false, alpnProtocols: ["name's"] };
+  ends.server.addServerName("other.test", own);
+  const unknown = await ask({});
+  assertShown(unknown, otherHost);
+  assertEquals(unknown.client.info!.alpnProtocol, "name's");
+});
+
 nativeTest(
   "each name has its certificate and its user data, the others the context's",
   async () => {

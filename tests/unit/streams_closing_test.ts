@@ -402,3 +402,21 @@ connTest("a Conn among many fails alone", async (t) => {
   await other.client.write(encode("unharmed"));
   assertEquals(await readText(other.server), "unharmed");
 });
+
+connTest("closeWrite() of a Conn that still connects sends the end when it is open", async (t) => {
+  const where = t.addressOf(t.listener.socket);
+  for (const write of [false, true]) {
+    const client = toConn(t.clientContext.connect(where) as Socket);
+    const written = write ? client.write(encode("first")) : null;
+    const ended = client.closeWrite();
+    assertEquals(await outcome(client.write(one())), "BrokenPipe");
+    const server = await t.listener.accept();
+    assertEquals(new TextDecoder().decode(await collect(server.readable)), write ? "first" : "");
+    await ended;
+    await written;
+    await server.write(encode("last"));
+    await server.closeWrite();
+    assertEquals(await collect(client.readable), encode("last"));
+    await socketClosed(client.socket);
+  }
+});

@@ -1,6 +1,13 @@
 /** connect(), listen(), and the types that Deno's own code sees. */
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
-import { CloseCode, denoConn, Loop, type Socket } from "@usockets/usockets";
+import {
+  CloseCode,
+  denoConn,
+  epoll,
+  Loop,
+  type Socket,
+  type SocketContext,
+} from "@usockets/usockets";
 import {
   connect,
   listen,
@@ -319,3 +326,24 @@ Deno.test("types: Conns and listeners are assignable to Deno's own", async () =>
     void wrong;
   }
 });
+
+connTest("onServerName is asked for connections that accept() waits for, too", async (t) => {
+  const { server, otherHost, ca } = await testCertificates();
+  const asked: string[] = [];
+  const context = t.loop.createContext({
+    tls: server,
+    onServerName(context, hostname) {
+      asked.push(hostname);
+      context.addServerName(hostname, otherHost);
+    },
+  });
+  using listener = listen(context as SocketContext, { host: "127.0.0.1", port: 0 });
+  const client = t.loop.createContext({ tls: { ca, serverName: "other.test" } });
+  const [accepted, conn] = await Promise.all([
+    listener.accept(), // waits before the client comes
+    connect(client as SocketContext, { port: listener.addr.port }),
+  ]);
+  await conn.handshake();
+  assertEquals(asked, ["other.test"]);
+  for (const one of [accepted, conn]) one.close();
+}, (transport) => transport.backend === epoll && transport.isTls);
