@@ -64,7 +64,7 @@ export function parseFlags<F extends Flags>(
     console.log(help(commandLine));
     return null;
   }
-  const needed = names.filter((name) => !name.startsWith("[")).length;
+  const needed = names.filter((name) => !/[[\]]/.test(name)).length;
   if (positionals.length < needed || positionals.length > names.length) {
     throw new UsageError(`give ${names.join(" ")}; see --help`);
   }

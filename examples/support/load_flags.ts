@@ -28,7 +28,7 @@ const LOAD_FLAGS = {
   "server-name": { value: "NAME", about: "name that the server must prove, in place of HOST" },
 } as const satisfies Flags;
 
-const POSITIONALS = ["CONNECTIONS", "[HOST]", "[PORT]", "[PIPELINE]"];
+const POSITIONALS = ["CONNECTIONS", "[HOST", "PORT]", "[PIPELINE]"];
 
 /** How a load test was asked to run: plain data, which can be sent to Workers. */
 export interface LoadFlags<M = unknown> extends LoopFlags {

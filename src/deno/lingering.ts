@@ -6,6 +6,8 @@ import type { Loop } from "../loop.ts";
 
 /** How long one may make no progress, in milliseconds. */
 const LINGER_MS = 30_000;
+/** How much is dropped at once. */
+const DISCARD_BYTES = 65_536;
 
 /** A closed socket with something to send. */
 export interface Lingerer {
@@ -22,10 +24,15 @@ export class Lingering {
     this.#loop = loop;
   }
 
-  /** Begins to linger. */
-  add(lingerer: Lingerer): void {
+  /**
+   * Begins to linger.
+   *
+   * @param conn Is read from meanwhile, where it can be.
+   */
+  add(lingerer: Lingerer, conn: Deno.Conn | null): void {
     this.#loop.retain();
     this.#start(lingerer);
+    if (conn !== null) discard(conn);
   }
 
   /** Bytes went out: its time begins anew. */
@@ -48,5 +55,18 @@ export class Lingering {
 
   #start(lingerer: Lingerer): void {
     this.#timers.set(lingerer, setTimeout(() => lingerer.giveUp(), LINGER_MS));
+  }
+}
+
+/**
+ * Drops what a peer still sends, until the Conn is closed: two sockets that are closed with full
+ * buffers would wait for each other. The kernel answers such bytes with a RST.
+ */
+async function discard(conn: Deno.Conn): Promise<void> {
+  const buffer = new Uint8Array(DISCARD_BYTES);
+  try {
+    while (await conn.read(buffer) !== null);
+  } catch {
+    // What ails the connection, the sending side finds out.
   }
 }

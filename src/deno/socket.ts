@@ -417,7 +417,7 @@ export class DenoSocket<S = unknown, C = unknown> extends Socket<S, C>
     this.#receiver.release();
     if (this.#hasToSend() && !this.context.loop.isFreed) {
       this.#isLingering = true;
-      this.#backend.lingering.add(this);
+      this.#backend.lingering.add(this, (this.flags & HANDSHAKING) === 0 ? this.#conn : null);
       this.#flushLater();
     } else {
       this.giveUp();

@@ -50,7 +50,7 @@ export function withDefaults(context: us_socket_context_t): us_socket_context_t 
  * ```
  *
  * @param ssl Not 0: its sockets speak TLS, with `options`.
- * @param options `{}` for a plain context, or fields that are all null.
+ * @param options As in C they count for nothing where `ssl` is 0.
  * @throws {Deno.errors.NotSupported} For an option that the backend cannot honour.
  */
 export function us_create_socket_context(
@@ -60,16 +60,8 @@ export function us_create_socket_context(
   options: us_socket_context_options_t,
 ): us_socket_context_t | null {
   const ext = makeExt(ext_size);
-  if (!ssl) {
-    if (Object.keys(tlsOptions(options)).length > 0) {
-      throw new TypeError('Cannot create a context: it has TLS options, but "ssl" is 0');
-    }
-    return withDefaults(loop.createContext({ ext }) as us_socket_context_t);
-  }
-  return orNull(loop, () => {
-    const context = loop.createContext({ tls: tlsOptions(options), ext });
-    return withDefaults(context as us_socket_context_t);
-  });
+  const tls = ssl ? tlsOptions(options) : undefined;
+  return orNull(loop, () => withDefaults(loop.createContext({ tls, ext }) as us_socket_context_t));
 }
 
 /**

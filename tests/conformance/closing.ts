@@ -80,6 +80,25 @@ export const closing: Behaviours = (behaviour) => {
     assertEquals(sha256(concat(received.server)), sha256(bytes));
   });
 
+  behaviour("two sockets that are closed with full buffers do not hold each other", async (t) => {
+    const floods = new Map<Socket, Flood>();
+    const handlers = { onWritable: (socket: Socket) => floods.get(socket)?.pump(socket) };
+    openPairs(t, 1, { client: handlers, server: handlers }, ({ clients, servers }) => {
+      const both = [...clients, ...servers];
+      let stuck = 0;
+      for (const socket of both) {
+        const flood = new Flood();
+        floods.set(socket, flood);
+        socket.pause();
+        flood.pump(socket);
+        flood.whenStuck(t, () => {
+          if (++stuck === 2) { for (const one of both) one.close(); }
+        });
+      }
+    });
+    await t.run(); // ends, and not by a time limit
+  });
+
   behaviour("close() calls onClose inside itself, once, with its code and reason", async (t) => {
     const reason = { why: "any value" };
     const events: unknown[] = [];
