@@ -10,7 +10,8 @@
  * - `us_loop_run` blocks where the backend can, and returns a promise in any case: `await` it.
  * - What the system refuses is null, as in C, and `us_last_error` tells why. Mistakes throw.
  * - Nothing has to be cast, and nothing is freed by hand but loops and contexts.
- * - Clients verify servers, and no port is shared unless it is asked for.
+ * - Clients verify servers and their names, for which only a subjectAltName counts; no port is shared
+ *   unless it is asked for.
  * - A timeout is never early and up to `LIBUS_TIMEOUT_GRANULARITY` late; in C it is never late. One of 4 s
  *   that `on_timeout` sets again comes every 6 s: who counts per second asks the clock.
  * - A listen socket is no socket, but for `us_socket_local_port`: a timer does what C does with its

@@ -107,7 +107,8 @@ export class Loop<L = unknown> {
 
   /**
    * Makes a context: the handlers of a group of sockets. The types of `socket.ext` and
-   * `context.ext` follow from `socketExt` and `ext`. As `us_create_socket_context`.
+   * `context.ext` follow from `socketExt` and `ext`; sockets that get their `ext` from `connect()` need
+   * a `socketExt` too, which gives its type. As `us_create_socket_context`.
    *
    * @throws {Deno.errors.NotFound|Deno.errors.NotCapable} For a certificate file that cannot be
    * read.

@@ -99,7 +99,8 @@ export function toConn(socket: Socket): SocketConn {
 
 /**
  * Connects; resolves when the transport is open, and rejects with what `onConnectError` would get.
- * With TLS, the handshake may still be under way: `handshake()` tells, and reads and writes wait.
+ * With TLS, the handshake may still be under way: `handshake()` tells. Reads wait for it, and what is
+ * written is accepted, and sent behind it.
  *
  * @param from A loop for plain connections, or a context that brings its TLS. None of its handlers is
  * called.

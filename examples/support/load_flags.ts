@@ -72,16 +72,17 @@ export function parseLoadFlags<F extends Flags, M>(
   if (workers > connections) {
     throw new UsageError(`--workers ${workers} needs as many connections, not ${connections}`);
   }
+  const loopFlags = parseLoopFlags(values);
   const { requests, seconds = requests === undefined ? "10" : "0" } = values;
   const timeoutSeconds = parseNumber("--timeout", values.timeout, 1, 3600);
   return {
-    ...parseLoopFlags(values),
+    ...loopFlags,
     ...where,
     workers,
     seconds: parseNumber("--seconds", seconds, 0, 1e6),
     requests: requests === undefined ? Infinity : parseNumber("--requests", requests, 1, 1e15),
     timeoutSeconds,
-    tls: parseTls(values, timeoutSeconds),
+    tls: parseTls(values, loopFlags, timeoutSeconds),
     serverName: values["server-name"],
     more: parse(given.values as unknown as FlagValues<F>),
   };
@@ -108,9 +109,13 @@ function parsePositionals(positionals: string[], unix: string | undefined) {
 
 function parseTls(
   values: FlagValues<typeof LOAD_FLAGS>,
+  { backend }: LoopFlags,
   handshakeTimeoutSeconds: number,
 ): TlsOptions | undefined {
   const { tls, ca, insecure, "server-name": serverName } = values;
+  if (tls && insecure && backend === "deno") {
+    throw new UsageError("--insecure needs --backend epoll: the deno backend always verifies");
+  }
   if (tls) {
     // The deno backend refuses what it cannot do, even when that is the default.
     const verification = insecure ? { rejectUnauthorized: false } : {};

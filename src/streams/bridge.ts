@@ -74,7 +74,7 @@ export class Bridge {
     if (this.#isClosed) return false;
     this.#isClosed = true;
     const isOurs = this.#isOurs();
-    const pending = new Deno.errors.Interrupted("Interrupted: the Conn was closed");
+    const pending = new Deno.errors.Interrupted("Cannot go on: the Conn was closed");
     const later = new Deno.errors.BadResource("The Conn is closed");
     this.receiver.closed(pending, later);
     this.sender.closed(pending, later);
@@ -107,8 +107,7 @@ export class Bridge {
   onOpen(): void {
     if ((this.socket.flags & HANDSHAKING) !== 0) {
       // That of the context that connected, in place of our own.
-      const ms = this.#handshakeTimeoutMs;
-      this.socket.setLibraryTimeout(ms === 0 ? -1 : ms);
+      this.socket.limitHandshake(this.#handshakeTimeoutMs / 1000);
     }
     this.#noteAddresses();
     if (this.#isUnreferenced) this.#referenceHandle();
@@ -123,7 +122,7 @@ export class Bridge {
 
   onClose(code: number, reason: unknown): void {
     if (reason instanceof Error) return this.failed(reason);
-    this.failed(new Deno.errors.Interrupted(`Interrupted: the socket closed with code ${code}`));
+    this.failed(new Deno.errors.Interrupted(`Cannot go on: the socket closed with code ${code}`));
   }
 
   onTimeout(): void {
@@ -154,7 +153,7 @@ export class Bridge {
       this.#fail(error, error);
     } else if ((this.socket.flags & OPENED) === 0) {
       // No onClose will come; an onConnectError may, behind this, and knows better.
-      const why = "Interrupted: the socket was closed before it was open";
+      const why = "Cannot go on: the socket was closed before it was open";
       queueMicrotask(() => this.failed(new Deno.errors.Interrupted(why)));
     }
   }
@@ -167,7 +166,7 @@ export class Bridge {
   /** What was written must not look complete to the peer, as far as the backend can tell it. */
   #abort(reason: unknown): void {
     if (!this.#isOurs()) return;
-    const why = "Interrupted: the writable side was aborted";
+    const why = "Cannot go on: the writable side was aborted";
     this.failed(new Deno.errors.Interrupted(why, { cause: reason }));
     try {
       this.socket.reset();

@@ -172,8 +172,7 @@ export class Receiver {
     if (this.#state === FAILED) return;
     this.#state = CANCELLED;
     this.#finish();
-    this.#socket.shutdownRead(); // what still comes is dropped, and does not hold up the peer
-    this.#resume();
+    this.#resume(); // what still comes is dropped, and does not hold up the peer
     this.#onCancel();
   }
 

@@ -117,7 +117,7 @@ export class Sender {
   pump(): void {
     for (let write = this.#writes[0]; write !== undefined; write = this.#writes[0]) {
       const { rest } = write;
-      if (rest !== null && rest.length === write.left) {
+      if (rest !== null) {
         const accepted = this.#socket.write(rest);
         if (accepted < rest.length) {
           write.rest = rest.subarray(accepted);
