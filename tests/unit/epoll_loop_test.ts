@@ -382,3 +382,33 @@ nativeTest("a loop in a Worker serves one in this thread", async () => {
   assertEquals(messages[1], "ended");
   worker.terminate();
 });
+
+nativeTest("promises that a handler resolves go on, four deep, before the next wait", async () => {
+  const loop = new Loop({ backend: epoll, sliceMs: 60_000 }); // no tick helps
+  let told: (() => void) | undefined;
+  const listener = loop.createContext({
+    onData: (socket, data) => void socket.write(data),
+    onEnd: (socket) => socket.end(),
+  }).listen({ host: "127.0.0.1", port: 0 });
+  const answer = () => new Promise<void>((resolve) => told = resolve); // 1
+  const parsed = async () => await answer(); // 2
+  const checked = async () => { // 3
+    await parsed();
+    await null; // 4
+  };
+  let rounds = 0;
+  loop.createContext({
+    async onOpen(socket) {
+      for (; rounds < 10; rounds++) {
+        socket.write("x");
+        await checked();
+      }
+      socket.end();
+      listener.close();
+    },
+    onData: () => told!(),
+  }).connect({ host: "127.0.0.1", port: listener.port });
+  await runLoop(loop);
+  loop.free();
+  assertEquals(rounds, 10);
+});
