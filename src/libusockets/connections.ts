@@ -206,6 +206,28 @@ function connect(
  *
  * @param ext_size The new size of the user data; -1 leaves it as it is.
  * @throws {TypeError} When the socket belongs to another loop.
+ *
+ * @example An upgrade from one protocol to another
+ * ```ts
+ * import {
+ *   us_create_child_socket_context,
+ *   us_create_loop,
+ *   us_create_socket_context,
+ *   us_loop_free,
+ *   us_socket_context_adopt_socket,
+ *   us_socket_context_on_data,
+ *   us_socket_write,
+ * } from "@usockets/usockets/libusockets";
+ *
+ * const loop = us_create_loop(null, null, null, null, 0);
+ * const http_context = us_create_socket_context(0, loop, 0, {})!;
+ * const websocket_context = us_create_child_socket_context(0, http_context, 0);
+ * us_socket_context_on_data(0, http_context, (s) => {
+ *   us_socket_write(0, s, "HTTP/1.1 101 Switching Protocols\r\n\r\n", 36, 0);
+ *   return us_socket_context_adopt_socket(0, websocket_context, s, 64);
+ * });
+ * us_loop_free(loop);
+ * ```
  */
 export function us_socket_context_adopt_socket(
   ssl: number,

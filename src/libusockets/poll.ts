@@ -73,6 +73,41 @@ export function us_poll_free(p: us_poll_t, _loop: us_loop_t): void {
  * @param cb Gets `LIBUS_SOCKET_READABLE`, `LIBUS_SOCKET_WRITABLE` or both; 0 for a hang-up or an error
  * alone.
  * @throws {Deno.errors.NotSupported} On a backend without descriptors.
+ *
+ * @example Watching the descriptor of a socket that something else made
+ * ```ts
+ * import { epoll } from "@usockets/usockets";
+ * import {
+ *   LIBUS_SOCKET_WRITABLE,
+ *   POLL_TYPE_CALLBACK,
+ *   us_create_loop,
+ *   us_create_poll,
+ *   us_loop_free,
+ *   us_loop_run,
+ *   us_poll_free,
+ *   us_poll_init,
+ *   us_poll_start,
+ * } from "@usockets/usockets/libusockets";
+ *
+ * if (Deno.build.os === "linux") {
+ *   const loop = us_create_loop(epoll, null, null, null, 0);
+ *   const poll = us_create_poll(loop, 0, 0);
+ *   const stdout = 1;
+ *   let isReady = false;
+ *   try {
+ *     us_poll_init(poll, stdout, POLL_TYPE_CALLBACK, (p, events) => {
+ *       isReady = (events & LIBUS_SOCKET_WRITABLE) !== 0;
+ *       us_poll_free(p, loop);
+ *     });
+ *     us_poll_start(poll, loop, LIBUS_SOCKET_WRITABLE);
+ *     await us_loop_run(loop);
+ *     console.assert(isReady);
+ *   } catch { // a file: epoll watches none
+ *     us_poll_free(poll, loop);
+ *   }
+ *   us_loop_free(loop);
+ * }
+ * ```
  */
 export function us_poll_init(
   p: us_poll_t,

@@ -59,6 +59,28 @@ export function us_timer_close(timer: us_timer_t): void {
  *
  * @throws {RangeError} For negative times.
  * @throws {Deno.errors.BadResource} When the timer or its loop is closed.
+ *
+ * @example Three ticks
+ * ```ts
+ * import {
+ *   us_create_loop,
+ *   us_create_timer,
+ *   us_loop_free,
+ *   us_loop_run,
+ *   us_timer_close,
+ *   us_timer_ext,
+ *   us_timer_set,
+ * } from "@usockets/usockets/libusockets";
+ *
+ * const loop = us_create_loop(null, null, null, null, 0);
+ * const timer = us_create_timer(loop, 0, 1)!; // one byte of user data: a counter
+ * us_timer_set(timer, (t) => {
+ *   if (++us_timer_ext(t)[0] === 3) us_timer_close(t);
+ * }, 5, 5);
+ * await us_loop_run(loop);
+ * console.assert(us_timer_ext(timer)[0] === 3);
+ * us_loop_free(loop);
+ * ```
  */
 export function us_timer_set(
   timer: us_timer_t,
