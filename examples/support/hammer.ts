@@ -144,9 +144,11 @@ class Hammer {
   }
 
   #nextConnection(): boolean {
-    const { connections, path, seed } = this.#state.options;
+    const { connections, path, ratePerSecond = Infinity, seed } = this.#state.options;
     if (this.#ends.size >= connections || this.#arriving >= ARRIVING_MAX) return false;
-    if (this.#isOver(performance.now())) return false;
+    const now = performance.now();
+    if (this.#isOver(now)) return false;
+    if (this.#started >= 1 + (now - this.#beganAt) / 1000 * ratePerSecond) return false;
     const connection = this.#started++;
     const { http } = this.#clients;
     const port = us_socket_local_port(this.#state.ssl, this.#listener);

@@ -20,6 +20,8 @@ export interface HammerOptions {
   /** Begin no more after so many connections, or so many seconds. */
   readonly connectionsMax?: number;
   readonly seconds?: number;
+  /** Begin no more than so many a second. */
+  readonly ratePerSecond?: number;
   /** The path of a unix socket to listen on; absent: TCP. */
   readonly path?: string;
   /** Speak TLS. */
