@@ -176,8 +176,16 @@ export function namedTlsOptions(own: TlsOptions, ofContext: TlsOptions): TlsOpti
     delete options.ca;
     delete options.caFile;
   }
-  return Object.assign(
-    options,
-    Object.fromEntries(Object.entries(own).filter(([, value]) => value !== undefined)),
-  );
+  return Object.assign(options, copyTlsOptions(own));
+}
+
+/**
+ * What is said, in an object of its own. Also what a prototype says: whoever reads an option sees
+ * that, so a copy must not do without it.
+ *
+ * @internal
+ */
+export function copyTlsOptions(options: TlsOptions): TlsOptions {
+  const said = TLS_NAMES.map((name) => [name, options[name as keyof TlsOptions]]);
+  return Object.fromEntries(said.filter(([, value]) => value !== undefined));
 }

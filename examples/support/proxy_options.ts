@@ -148,6 +148,9 @@ export function readRoutes(options: ProxyOptions): Routes {
     route.upstreams.push(parseAddress(upstream));
     routes.names.set(name, route);
   }
+  for (const [name, { upstreams }] of routes.names) {
+    if (upstreams.length === 0) throw new UsageError(`the route "${name}" has no upstream`);
+  }
   return routes;
 }
 

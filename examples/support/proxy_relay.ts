@@ -116,10 +116,11 @@ export class Link {
   /** One end's socket is closed. */
   closed(end: End, code: number, reason: unknown): void {
     end.socket = null;
-    end.unsent = null;
     if (this.isOver) return this.#checkClosed();
     const isUpstream = end === this.upstream;
+    // What came early, behind a PROXY header, waits for the next upstream.
     if (isUpstream && !this.isReady) return this.owner.upstreamFailed(this, reason);
+    end.unsent = null;
     if (code === CloseCode.Clean) {
       // Both directions have ended, of both: the other one closes by itself, if it has not yet.
       if (end.peer.socket === null) this.isOver = true;

@@ -2,7 +2,7 @@
  * What a context's TLS options become: an SSL_CTX, and the server names below it.
  * @module
  */
-import type { TlsOptions } from "../../src/tls_options.ts";
+import { copyTlsOptions, type TlsOptions } from "../../src/tls_options.ts";
 import { readPems } from "../../src/pem.ts";
 import { alpnSelector, encodeProtocols, verifyAllCallback } from "./callbacks.ts";
 import {
@@ -84,7 +84,7 @@ export class SecureContext {
   constructor(libssl: Libssl, options: TlsOptions) {
     const { cert, key, ca } = readPems(options);
     this.libssl = libssl;
-    this.options = { ...options, key: undefined, passphrase: undefined };
+    this.options = { ...copyTlsOptions(options), key: undefined, passphrase: undefined };
     this.hasCertificate = cert !== undefined;
     this.serverName = options.serverName;
     const rejects = options.rejectUnauthorized !== false;

@@ -72,6 +72,23 @@ proxyTest("reads a header byte by byte", async (t) => {
   assertEquals(await receive(server, 5), "hello");
 });
 
+for (const sendProxy of [undefined, 1] as const) {
+  const and = sendProxy === undefined ? "" : ", behind a header of its own";
+  proxyTest(`keeps what came early for the upstream that takes it${and}`, async (t) => {
+    const bad = t.upstream(), good = t.upstream();
+    bad.accept().then((conn) => conn.close()); // in the middle of the handshake
+    const upstreams = [`tls://127.0.0.1:${bad.addr.port}`, good.addr.port];
+    const proxy = t.proxy(upstreams, { acceptProxy: true, sendProxy });
+    const client = await t.connect(proxy);
+    const header = encodeProxyHeader(2, ADDRESSES);
+    await writeAll(client, Uint8Array.of(...header, ...new TextEncoder().encode("early ")));
+    const server = t.own(await good.accept());
+    await send(client, "late");
+    if (sendProxy === undefined) assertEquals(await receive(server, 10), "early late");
+    else assertEquals(await headerOf(server, 10), [ADDRESSES, "early late"]);
+  });
+}
+
 proxyTest("connects only behind the header, and tells a LOCAL client by itself", async (t) => {
   const upstream = t.upstream();
   const proxy = t.proxy([upstream.addr.port], { acceptProxy: true, sendProxy: 1 });

@@ -100,6 +100,14 @@ for (
   });
 }
 
+Deno.test("proxy.ts refuses a route without an upstream", async () => {
+  const path = configFile('{"routes": {"a": {"upstreams": []}}}');
+  const args = ["--config", path, "--tls", "--cert", "c", "--key", "k", "--backend", "epoll"];
+  const { code, stderr } = await runProgram(PROXY, { flags: FLAGS, args });
+  Deno.removeSync(path);
+  assertEquals([stderr, code], ['error: the route "a" has no upstream\n', 1]);
+});
+
 Deno.test("proxy.ts shows its flags with --help", async () => {
   const { code, stdout } = await runProgram(PROXY, { flags: FLAGS, args: ["--help"] });
   assertEquals(code, 0);

@@ -63,6 +63,22 @@ nativeTest("what the options of a name do not say is as the context has it", asy
   assertEquals(unknown.client.info!.alpnProtocol, "name's");
 });
 
+nativeTest("the options of a name may be on a prototype, as all others", async () => {
+  const { server: local, otherHost, ca } = await testCertificates();
+  const demanding = { ca, requestCert: true };
+  for (
+    const [ofContext, own] of [
+      [Object.assign(Object.create(demanding), local), otherHost],
+      [local, Object.assign(Object.create(demanding), otherHost)],
+    ]
+  ) {
+    await using ends = new TlsEnds(ofContext);
+    ends.server.addServerName("other.test", own);
+    const { server } = await ends.exchange({ ca }, { serverName: "other.test" });
+    assertTlsFailure(server, "ERR_SSL_PEER_DID_NOT_RETURN_A_CERTIFICATE");
+  }
+});
+
 nativeTest(
   "each name has its certificate and its user data, the others the context's",
   async () => {
