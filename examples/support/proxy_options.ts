@@ -143,7 +143,8 @@ export function readRoutes(options: ProxyOptions): Routes {
     ? { fallback: [], names: new Map() }
     : parseConfig(options.config, Deno.readTextFileSync(options.config));
   routes.fallback.push(...options.upstreams.map(parseAddress));
-  for (const [name, upstream] of options.routes) {
+  for (const [given, upstream] of options.routes) {
+    const name = given.toLowerCase(); // as the names of hosts are
     const route = routes.names.get(name) ?? { upstreams: [] };
     route.upstreams.push(parseAddress(upstream));
     routes.names.set(name, route);
@@ -196,7 +197,8 @@ function parseConfig(file: string, text: string): Routes {
     }
     if ((cert === undefined) !== (key === undefined)) fail(`${what} needs both "cert" and "key"`);
     const path = (item: unknown) => resolve(dirname(file), item as string);
-    names.set(name, {
+    if (names.has(name.toLowerCase())) fail(`${what} is there twice`);
+    names.set(name.toLowerCase(), {
       upstreams: addresses(`${what}: "upstreams"`, route.upstreams),
       tls: cert === undefined ? undefined : {
         certFile: path(cert),

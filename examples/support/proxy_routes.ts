@@ -191,7 +191,6 @@ export class Generation {
         handshakeTimeoutSeconds: this.#options.connectSeconds,
       },
       onHandshake: ({ ext: { link } }) => {
-        if (this.#greeting === null) this.#greet(link);
         link.begin();
       },
     });

@@ -86,6 +86,10 @@ for (
       'the route "a" needs both "cert" and "key"',
     ],
     ['{"routes": {"a": {"upstreams": "h:1", "cert": 1}}}', 'the route "a": "cert", "key" and'],
+    [
+      '{"routes": {"a": {"upstreams": "h:1"}, "A": {"upstreams": "h:2"}}}',
+      'the route "A" is there twice',
+    ],
     ["{,}", "Expected property name"],
   ]
 ) {
