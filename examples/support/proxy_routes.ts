@@ -190,9 +190,7 @@ export class Generation {
         ...this.#options.upstreamTls,
         handshakeTimeoutSeconds: this.#options.connectSeconds,
       },
-      onHandshake: ({ ext: { link } }) => {
-        link.begin();
-      },
+      onHandshake: ({ ext: { link } }) => link.begin(),
     });
   }
 
