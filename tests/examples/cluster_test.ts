@@ -1,23 +1,17 @@
 /** The cluster example as a program: from start to Ctrl-C, and a user's mistakes. */
 import { assert, assertEquals } from "@std/assert";
 import { testCertificates } from "../support/certificates.ts";
-import { isLinux } from "../support/native.ts";
 import { readAll, writeAll } from "../support/streams.ts";
 import { Program, type ProgramResult, runProgram } from "../support/subprocess.ts";
+import { epollProgramTest, PERMISSIONS } from "./programs.ts";
 import { receive, send } from "./servers.ts";
 
 const CLUSTER = new URL("../../examples/cluster.ts", import.meta.url);
 const GET = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
 const PAGE = "<html><body><h1>Why hello there!</h1></body></html>";
 const OK = `HTTP/1.1 200 OK\r\nContent-Length: ${PAGE.length}\r\n\r\n${PAGE}`;
-const PERMISSIONS = ["--allow-net", "--allow-read", "--allow-ffi"];
 
 // ---------------------------------------------------------------- from start to Ctrl-C
-
-function programTest(name: string, test: () => Promise<void>): void {
-  if (isLinux) Deno.test(name, test);
-  else Deno.test.ignore(`${name} (the epoll backend needs Linux)`, test);
-}
 
 /** Each way to run a cluster, and what it says of it. */
 const WAYS = [
@@ -64,7 +58,7 @@ for (const { args, details } of WAYS) {
   const name = ["cluster", ...args].join(" ");
   const isHandOver = details.endsWith("for all");
 
-  programTest(`${name} serves every connection, counts right, and drains`, async () => {
+  epollProgramTest(`${name} serves every connection, counts right, and drains`, async () => {
     await withCluster(args, async (program, port, told) => {
       assertEquals(told, details);
       const conns = await Promise.all(Array.from({ length: 8 }, () => Deno.connect({ port })));
@@ -93,7 +87,7 @@ for (const { args, details } of WAYS) {
 
 for (const { args } of WAYS.filter(({ details }) => details.includes("blocking"))) {
   const name = ["cluster", ...args].join(" ");
-  programTest(`${name} finishes the answer it has begun when it is interrupted`, async () => {
+  epollProgramTest(`${name} finishes the answer it has begun when it is interrupted`, async () => {
     await withCluster(args, async (program, port) => {
       const conn = await Deno.connect({ port });
       const requests = new TextEncoder().encode(GET.repeat(500_000)); // more than fits on the way
@@ -115,7 +109,7 @@ for (const { args } of WAYS.filter(({ details }) => details.includes("blocking")
   });
 }
 
-programTest("cluster tells what each worker has done while it runs", async () => {
+epollProgramTest("cluster tells what each worker has done while it runs", async () => {
   await withCluster(["--hand-over", "--workers", "3"], async (program, port) => {
     const conns = [];
     for (let i = 0; i < 6; i++) conns.push(await Deno.connect({ port }));
@@ -127,7 +121,7 @@ programTest("cluster tells what each worker has done while it runs", async () =>
   }, "1");
 });
 
-programTest("cluster --hand-over speaks TLS", async () => {
+epollProgramTest("cluster --hand-over speaks TLS", async () => {
   const { ca, server: { cert, key } } = await testCertificates();
   const directory = await Deno.makeTempDir();
   const [certFile, keyFile] = [`${directory}/cert.pem`, `${directory}/key.pem`];
@@ -194,7 +188,7 @@ for (
     ],
   ] as const
 ) {
-  programTest(`cluster tells ${name} in one line`, async () => {
+  epollProgramTest(`cluster tells ${name} in one line`, async () => {
     assertMistake(
       await runProgram(CLUSTER, { flags: [...flags], args: ["--port", "0", ...args] }),
       message,
@@ -203,7 +197,7 @@ for (
 }
 
 for (const args of [[], ["--hand-over"]]) {
-  programTest(["cluster", ...args, "tells a port in use in one line"].join(" "), async () => {
+  epollProgramTest(["cluster", ...args, "tells a port in use in one line"].join(" "), async () => {
     using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
     const { port } = listener.addr;
     assertMistake(

@@ -8,18 +8,10 @@ import { describeTarget, LoadDisplay } from "../../examples/support/load_display
 import { LoadResults } from "../../examples/support/load_results.ts";
 import { certificateFor, testCertificates } from "../support/certificates.ts";
 import { Program, type ProgramResult, runProgram } from "../support/subprocess.ts";
+import { PERMISSIONS, programTest } from "./programs.ts";
 
 const HTTP = new URL("../../examples/http_load_test.ts", import.meta.url);
 const TCP = new URL("../../examples/tcp_load_test.ts", import.meta.url);
-
-/** The permissions that the README names. */
-const PERMISSIONS = ["--allow-net", "--allow-read", "--allow-ffi"];
-
-/** Registers a test, which is skipped where its arguments ask for what is not there. */
-function programTest(name: string, args: readonly string[], fn: () => Promise<void>): void {
-  if (Deno.build.os === "linux" || !args.includes("epoll")) Deno.test(name, fn);
-  else Deno.test.ignore(`${name} (the epoll backend needs Linux)`, fn);
-}
 
 function run(source: URL, ...args: string[]): Promise<ProgramResult> {
   return runProgram(source, { flags: PERMISSIONS, args });

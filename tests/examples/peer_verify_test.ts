@@ -12,18 +12,13 @@ import {
 import { startHere } from "../../examples/support/program.ts";
 import { program as peerVerify } from "../../examples/peer_verify.ts";
 import { testCertificates } from "../support/certificates.ts";
-import { isLinux, nativeTest } from "../support/native.ts";
+import { nativeTest } from "../support/native.ts";
 import { readAll } from "../support/streams.ts";
 import { Program, type ProgramResult, runProgram } from "../support/subprocess.ts";
+import { epollProgramTest, PERMISSIONS } from "./programs.ts";
 
 const PEER_VERIFY = new URL("../../examples/peer_verify.ts", import.meta.url);
-const PERMISSIONS = ["--allow-net", "--allow-read", "--allow-ffi"];
 const MODES = [[], ["--mode", "blocking"]];
-
-function programTest(name: string, test: () => Promise<void>): void {
-  if (isLinux) Deno.test(name, test);
-  else Deno.test.ignore(`${name} (the epoll backend needs Linux)`, test);
-}
 
 function run(...args: string[]): Promise<ProgramResult> {
   return runProgram(PEER_VERIFY, { flags: PERMISSIONS, args });
@@ -54,7 +49,7 @@ const TABLES = {
 for (const [version, table] of Object.entries(TABLES)) {
   for (const mode of MODES) {
     const args = ["--max-version", version, ...mode];
-    programTest(`peer_verify ${args.join(" ")} sees what it must see`, async () => {
+    epollProgramTest(`peer_verify ${args.join(" ")} sees what it must see`, async () => {
       const { code, stdout, stderr } = await run(...args);
       const lines = stdout.split("\n").map((line) => line.trim().replace(/ +/g, " "));
       assertEquals(lines.slice(1, 7), table);
@@ -193,7 +188,7 @@ async function told(program: Program): Promise<string> {
 
 for (const mode of MODES) {
   const name = ["peer_verify --ca --cert --key", ...mode].join(" ");
-  programTest(`${name} tells who connected, and why others were refused`, async () => {
+  epollProgramTest(`${name} tells who connected, and why others were refused`, async () => {
     const { client, otherClient } = await testCertificates();
     const { fingerprint256 } = new X509Certificate(client.cert);
     await withServer(mode, async (program, port) => {
@@ -212,25 +207,28 @@ for (const mode of MODES) {
   });
 }
 
-programTest("peer_verify --let-in lets all in, and tells what is wrong with them", async () => {
-  const { client, otherClient } = await testCertificates();
-  const fingerprint = (pem: string) => `(SHA-256 ${new X509Certificate(pem).fingerprint256})`;
-  await withServer(["--let-in", "--max-version", "TLSv1.2"], async (program, port) => {
-    assertEquals(await visit(port, client), "hello, CN=test client\n");
-    assertEquals(
-      await told(program),
-      `accepted, TLSv1.2: CN=test client ${fingerprint(client.cert)}`,
-    );
-    assertEquals(await visit(port, otherClient), "hello, CN=other client\n");
-    assertEquals(
-      await told(program),
-      `let in, TLSv1.2: CN=other client ${fingerprint(otherClient.cert)}: ` +
-        "UNABLE_TO_VERIFY_LEAF_SIGNATURE",
-    );
-    assertEquals(await visit(port), "hello, stranger without a certificate\n");
-    assertEquals(await told(program), "let in, TLSv1.2: stranger without a certificate");
-  });
-});
+epollProgramTest(
+  "peer_verify --let-in lets all in, and tells what is wrong with them",
+  async () => {
+    const { client, otherClient } = await testCertificates();
+    const fingerprint = (pem: string) => `(SHA-256 ${new X509Certificate(pem).fingerprint256})`;
+    await withServer(["--let-in", "--max-version", "TLSv1.2"], async (program, port) => {
+      assertEquals(await visit(port, client), "hello, CN=test client\n");
+      assertEquals(
+        await told(program),
+        `accepted, TLSv1.2: CN=test client ${fingerprint(client.cert)}`,
+      );
+      assertEquals(await visit(port, otherClient), "hello, CN=other client\n");
+      assertEquals(
+        await told(program),
+        `let in, TLSv1.2: CN=other client ${fingerprint(otherClient.cert)}: ` +
+          "UNABLE_TO_VERIFY_LEAF_SIGNATURE",
+      );
+      assertEquals(await visit(port), "hello, stranger without a certificate\n");
+      assertEquals(await told(program), "let in, TLSv1.2: stranger without a certificate");
+    });
+  },
+);
 
 // ---------------------------------------------------------------- a user's mistakes
 
@@ -260,7 +258,7 @@ for (
     ],
   ] as const
 ) {
-  programTest(`peer_verify tells ${name} in one line`, async () => {
+  epollProgramTest(`peer_verify tells ${name} in one line`, async () => {
     const { code, stdout, stderr } = await run(...args);
     const beginning = `error: ${message}`;
     assertEquals([stderr.slice(0, beginning.length), code, stdout], [beginning, 1, ""]);
@@ -268,7 +266,7 @@ for (
   });
 }
 
-programTest("peer_verify shows its flags with --help", async () => {
+epollProgramTest("peer_verify shows its flags with --help", async () => {
   const { code, stdout } = await run("--help");
   assertEquals(code, 0);
   const flags = stdout.matchAll(/^ {2}(--[a-z-]+) /gm).map(([, flag]) => flag);

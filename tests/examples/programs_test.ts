@@ -6,22 +6,13 @@ import { startHere } from "../../examples/support/program.ts";
 import { parseServerFlags } from "../../examples/support/server.ts";
 import { nativeTest } from "../support/native.ts";
 import { Program, type ProgramResult, runProgram } from "../support/subprocess.ts";
+import { PERMISSIONS, programTest } from "./programs.ts";
 import { exchange, receive, send } from "./servers.ts";
 
 const HTTP_SERVER = new URL("../../examples/http_server.ts", import.meta.url);
 const ECHO_SERVER = new URL("../../examples/echo_server.ts", import.meta.url);
 const GET = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
 const LAST = "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
-
-/** The permissions that the README names. */
-const PERMISSIONS = ["--allow-net", "--allow-read", "--allow-ffi"];
-
-/** Registers a test, which is skipped where its arguments ask for what is not there. */
-function programTest(name: string, args: readonly string[], fn: () => Promise<void>): void {
-  const needsLinux = args.includes("epoll") || args.includes("auto");
-  if (Deno.build.os === "linux" || !needsLinux) Deno.test(name, fn);
-  else Deno.test.ignore(`${name} (the epoll backend needs Linux)`, fn);
-}
 
 // ---------------------------------------------------------------- a user's mistakes
 

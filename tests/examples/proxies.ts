@@ -162,7 +162,9 @@ export function proxyTest(
   };
   if (only !== "epoll") Deno.test(`proxy ${name} (deno)`, run(denoConn));
   if (only === "deno") return;
-  if (!isLinux) return Deno.test.ignore(`proxy ${name} (epoll)`, () => {}); // there is no epoll
+  if (!isLinux) {
+    return Deno.test.ignore(`proxy ${name} (epoll) (the epoll backend needs Linux)`, () => {});
+  }
   openLibc(); // stays open for the process's life: it must not open inside a test
   Deno.test(`proxy ${name} (epoll)`, async () => {
     const before = await steadyDescriptors();
