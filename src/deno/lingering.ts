@@ -6,6 +6,8 @@ import type { Loop } from "../loop.ts";
 
 /** How long one may make no progress, in milliseconds. */
 const LINGER_MS = 30_000;
+/** Who makes no progress for so long is read from: perhaps the peer waits for that. */
+const STUCK_MS = 50;
 /** How much is dropped at once. */
 const DISCARD_BYTES = 65_536;
 
@@ -15,10 +17,17 @@ export interface Lingerer {
   giveUp(): void;
 }
 
+/** What one waits for. */
+interface Wait {
+  readonly timer: ReturnType<typeof setTimeout>;
+  /** The Conn while nothing is read from it. */
+  readonly unread: Deno.Conn | null;
+}
+
 /** The lingering sockets of one loop: they keep it running. */
 export class Lingering {
   readonly #loop: Loop;
-  readonly #timers = new Map<Lingerer, ReturnType<typeof setTimeout>>();
+  readonly #waits = new Map<Lingerer, Wait>();
 
   constructor(loop: Loop) {
     this.#loop = loop;
@@ -27,34 +36,41 @@ export class Lingering {
   /**
    * Begins to linger.
    *
-   * @param conn Is read from meanwhile, where it can be.
+   * @param conn Is read from where that may help, if it can be.
    */
   add(lingerer: Lingerer, conn: Deno.Conn | null): void {
     this.#loop.retain();
-    this.#start(lingerer);
-    if (conn !== null) discard(conn);
+    this.#wait(lingerer, conn);
   }
 
   /** Bytes went out: its time begins anew. */
   progress(lingerer: Lingerer): void {
-    clearTimeout(this.#timers.get(lingerer));
-    this.#start(lingerer);
+    const { timer, unread } = this.#waits.get(lingerer)!;
+    clearTimeout(timer);
+    this.#wait(lingerer, unread);
   }
 
   /** It has closed its Conn. */
   delete(lingerer: Lingerer): void {
-    clearTimeout(this.#timers.get(lingerer));
-    this.#timers.delete(lingerer);
+    clearTimeout(this.#waits.get(lingerer)!.timer);
+    this.#waits.delete(lingerer);
     this.#loop.release();
   }
 
   /** Gives up on all of them. */
   free(): void {
-    for (const lingerer of this.#timers.keys()) lingerer.giveUp();
+    for (const lingerer of this.#waits.keys()) lingerer.giveUp();
   }
 
-  #start(lingerer: Lingerer): void {
-    this.#timers.set(lingerer, setTimeout(() => lingerer.giveUp(), LINGER_MS));
+  /** Most are done in a turn: only who is not is worth a read. */
+  #wait(lingerer: Lingerer, unread: Deno.Conn | null): void {
+    const timer = unread === null
+      ? setTimeout(() => lingerer.giveUp(), LINGER_MS)
+      : setTimeout(() => {
+        discard(unread);
+        this.#wait(lingerer, null);
+      }, STUCK_MS);
+    this.#waits.set(lingerer, { timer, unread });
   }
 }
 
