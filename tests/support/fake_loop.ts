@@ -58,7 +58,7 @@ export class FakeTimer extends Timer {
 }
 
 /** A socket of no connection. */
-class FakeSocket extends Socket {
+export class FakeSocket extends Socket {
   override readonly remoteAddress = "";
   override readonly remotePort = 0;
   override readonly localAddress = "";
