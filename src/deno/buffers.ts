@@ -9,8 +9,11 @@ export const SMALLEST = 512;
 /** What a read grows to while the traffic fills it. */
 export const LARGEST = 65_536;
 
-/** How many unused bytes of one size are kept for reuse. */
-const KEPT_BYTES = 1 << 20;
+/**
+ * How many unused bytes are kept for reuse. With fewer than a hundred busy connections have in use,
+ * each large message would take a new buffer: zeroed, and collected.
+ */
+const KEPT_BYTES = 1 << 23;
 
 const smallestBits = Math.log2(SMALLEST);
 
@@ -40,19 +43,23 @@ export class PooledBuffer {
 /** The buffers of one loop. */
 export class BufferPool {
   readonly #free: PooledBuffer[][] = [];
+  #keptBytes = 0;
 
   /** A buffer of at least so many bytes, of one of the sizes; its contents are what was there. */
   take(bytes: number): PooledBuffer {
     const index = sizeIndex(bytes);
-    return (this.#free[index] ??= []).pop() ?? new PooledBuffer(new Uint8Array(SMALLEST << index));
+    const kept = (this.#free[index] ??= []).pop();
+    if (kept === undefined) return new PooledBuffer(new Uint8Array(SMALLEST << index));
+    this.#keptBytes -= kept.bytes.length;
+    return kept;
   }
 
   /** Gives a buffer back; nobody may hold a view of it any more. One that was transferred is dropped. */
   give(buffer: PooledBuffer): void {
     const { length } = buffer.bytes;
-    if (length === 0) return;
-    const free = this.#free[sizeIndex(length)];
-    if (free.length * length < KEPT_BYTES) free.push(buffer);
+    if (length === 0 || this.#keptBytes + length > KEPT_BYTES) return;
+    this.#keptBytes += length;
+    this.#free[sizeIndex(length)].push(buffer);
   }
 }
 
