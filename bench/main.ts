@@ -35,8 +35,8 @@ const FLAGS = {
 /** Rounds, and seconds of a sample. */
 const EFFORT: Readonly<Record<Mode, readonly [rounds: number, seconds: number]>> = {
   quick: [3, 0.25],
-  default: [5, 0.3],
-  full: [7, 0.4],
+  default: [3, 0.3],
+  full: [5, 0.4],
 };
 
 async function main(): Promise<void> {

@@ -52,14 +52,16 @@ function onSinkEnd() {
   this.end(common.countLine(this.count));
 }
 
-/** In a turn of its own: else a fast reader would keep others from theirs. */
 function onSourceDrain() {
-  setImmediate(fill, this);
+  fill(this);
 }
 
-/** As much as other peers write in a turn, in parts of one block: nothing is copied. */
+/** As much as other peers write in a turn; a fast reader must not keep others from theirs. */
 function fill(socket) {
-  for (let i = 0; i < common.blocksPerTurn; i++) socket.write(block);
+  for (let i = 0; i < common.blocksPerTurn; i++) {
+    if (!socket.write(block)) return; // "drain" follows
+  }
+  if (!socket.destroyed) setImmediate(fill, socket);
 }
 
 function send(socket, bytes) {

@@ -5,6 +5,7 @@
  */
 
 import { isByConnections, isSameCore, usualBytes } from "./families.ts";
+import { generatorAgreement } from "./generators.ts";
 import {
   type ContestantResults,
   type Metric,
@@ -89,8 +90,12 @@ export function claimsText(results: Results): string {
     ...claim.broken.map((figure) => `  ${describe(figure)}`),
   ]);
   const lost = whereWeLose(results).map((figure) => `  ${describe(figure)}`);
-  return [...lines, "Where others are ahead:", ...(lost.length > 0 ? lost : ["  nowhere"]), ""]
-    .join("\n");
+  return [
+    ...lines,
+    "Where others are ahead:",
+    ...(lost.length > 0 ? lost : ["  nowhere"]),
+    ...generatorAgreement(results),
+  ].join("\n");
 }
 
 /** `holds`, `does not hold` or `not measured`. */

@@ -7,6 +7,7 @@
 import { chartList, README_CHART } from "./charts.ts";
 import { checkClaims, type Claim, describe, type Figure, verdict, whereWeLose } from "./claims.ts";
 import { FAMILIES, type Family, scenariosOf } from "./families.ts";
+import { generatorAgreement } from "./generators.ts";
 import type { Results, ScenarioResults } from "./results.ts";
 import { type Column, escaped, formatNumber, formatSpread } from "./tables.ts";
 import { markdownRows, markdownTable } from "./tables.ts";
@@ -68,6 +69,7 @@ function resultsPart(results: Results): string {
     ...brokenBlocks(checkClaims(results)),
     "### Where others are ahead",
     ...lossBlocks(whereWeLose(results)),
+    ...generatorBlocks(generatorAgreement(results)),
   ]);
 }
 
@@ -157,6 +159,12 @@ function lossBlocks(figures: readonly Figure[]): string[] {
   const said = "Everyone but C who is ahead of the best of ours, in any metric, by the median or " +
     "by the ratio paired by round. A range that has 1 in it is no difference.";
   return [wrapped(said), markdownRows(columns, rows)];
+}
+
+function generatorBlocks(lines: readonly string[]): string[] {
+  if (lines.length === 0) return [];
+  const list = lines.map((line) => wrapped(`- ${escaped(line)}.`, "  ")).join("\n");
+  return ["### Whether the generators agree", list];
 }
 
 // ---------------------------------------------------------------- Markdown

@@ -16,6 +16,8 @@ export interface Sample {
 
 /** How long a contestant runs unmeasured before the first round, to be compiled and settled. */
 const WARM_UP_SECONDS = 0.4;
+/** There are far fewer connections than requests in a second. */
+const CHURN_WARM_UP_SECONDS = 1;
 
 /** Opens connections, and warms up. */
 export async function prepare(
@@ -25,7 +27,10 @@ export async function prepare(
 ): Promise<Readonly<Record<string, number>>> {
   if (scenario.isWrk) return {};
   if (scenario.isSameCore) await entrant.pinGenerator(cores.server);
-  if (!keepsConnections(scenario)) return (await orderLoad(entrant, scenario, 0.2)).errors;
+  if (!keepsConnections(scenario)) {
+    const seconds = scenario.kind === "churn" ? CHURN_WARM_UP_SECONDS : WARM_UP_SECONDS;
+    return (await orderLoad(entrant, scenario, seconds)).errors;
+  }
   const opened = await entrant.order({ do: "open", connections: scenario.connections });
   const warmedUp = await entrant.order({ do: "load", seconds: WARM_UP_SECONDS });
   return { ...opened.errors, ...warmedUp.errors };

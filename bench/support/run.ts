@@ -260,7 +260,7 @@ function serverOptions({ service, bytes, isTls, kind }: Scenario): ServerOptions
 /** Rare things need longer to be seen. */
 function secondsOf({ kind, connections }: Scenario, seconds: number): number {
   if (kind === "latency" || kind === "lateness") return 1;
-  return connections > 1000 ? Math.max(0.8, seconds) : seconds;
+  return kind === "bulk" || connections > 1000 ? 2 * seconds : seconds;
 }
 
 /** A round that was missed has its place all the same. */

@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { generatorAgreement } from "../../bench/support/generators.ts";
 import { checkClaims, type Claim, claimsText, whereWeLose } from "../../bench/support/claims.ts";
 import type { Results, ScenarioResults } from "../../bench/support/results.ts";
 import { contestant, failed, run, scenario } from "./fixture.ts";
@@ -102,5 +103,23 @@ Deno.test("claims: the text has figures, and says where nothing was measured", (
       "  http-64, CPU µs/req: blocking 12.5, bun 12.0, 1.04 [1.00–1.08]\n",
   );
   assertStringIncludes(text, "not measured: deno takes");
-  assertStringIncludes(claimsText(run()), "Where others are ahead:\n  nowhere\n");
+  assertStringIncludes(claimsText(run()), "Where others are ahead:\n  nowhere");
+});
+
+Deno.test("claims: what wrk finds is told beside what the own generator finds", () => {
+  const own = scenario("http-64", "requests", [
+    contestant("c", "cpu", [2, 2]),
+    contestant("epoll", "cpu", [3, 3]),
+    contestant("bun", "cpu", [4, 4]),
+  ]);
+  const byWrk = scenario("http-64-wrk", "requests", [
+    contestant("c", "cpu", [4, 4]),
+    contestant("epoll", "cpu", [6, 6]),
+    contestant("bun", "cpu", [10, 10]),
+  ]);
+  assertEquals(generatorAgreement(run(own)), []);
+  assertEquals(generatorAgreement(run(own, byWrk)), [
+    "Title of http-64: by wrk, ratios of CPU are 1.00 to 1.25 times those by our own generator, " +
+    "1.13 at the median",
+  ]);
 });
