@@ -80,8 +80,6 @@ export class SocketContext<S = unknown, C = unknown> implements Handlers<S, C> {
   readonly handshakeTimeoutMs: number;
   /** First of the linked sockets. @internal */
   head: Socket | null = null;
-  /** Where a walk over the sockets goes on; `unlink()` keeps it valid. @internal */
-  cursor: Socket | null = null;
   /** Open listeners. @internal */
   readonly listeners: Set<ListenSocket> = new Set();
   /** How often all its sockets were closed: a connection on its way in must not open behind that. @internal */
@@ -330,7 +328,7 @@ export class SocketContext<S = unknown, C = unknown> implements Handlers<S, C> {
     return this.#isFreed;
   }
 
-  /** Puts a socket first into the list: a walk under way does not meet it. @internal */
+  /** Puts a socket first into the list. @internal */
   link(socket: Socket): void {
     socket.previous = null;
     socket.next = this.head;
@@ -338,9 +336,8 @@ export class SocketContext<S = unknown, C = unknown> implements Handlers<S, C> {
     this.head = socket;
   }
 
-  /** Takes a socket out of the list; a walk under way goes on behind it. @internal */
+  /** Takes a socket out of the list. @internal */
   unlink(socket: Socket): void {
-    if (this.cursor === socket) this.cursor = socket.next;
     if (socket.previous === null) this.head = socket.next;
     else socket.previous.next = socket.next;
     if (socket.next !== null) socket.next.previous = socket.previous;

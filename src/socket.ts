@@ -22,7 +22,6 @@ import {
   SHUT_DOWN,
   WANTS_WRITABLE,
 } from "./socket_state.ts";
-import { pendingTimeout } from "./timer_sweep.ts";
 
 /**
  * A network connection: TCP, unix or TLS, all with the same interface. It belongs to a context,
@@ -63,12 +62,8 @@ export abstract class Socket<S = unknown, C = unknown> {
   previous: Socket | null = null;
   /** @internal */
   next: Socket | null = null;
-  /** Of `timeout()`: 0 for none, pending or a deadline, as timer_sweep.ts has it. @internal */
-  timeoutAt = 0;
-  /** @internal */
-  longTimeoutAt = 0;
-  /** Of connecting, the handshake, `end()` or a latched error. @internal */
-  libraryTimeoutAt = 0;
+  /** Where the sweep has its timeouts; negative until the first is set, and when closed. @internal */
+  slot: number = -1;
   /** The listener that counts this connection. @internal */
   acceptedBy: ListenSocket | null = null;
   #latched: { code: number; reason: unknown } | null = null;
@@ -233,9 +228,10 @@ export abstract class Socket<S = unknown, C = unknown> {
    */
   timeout(seconds: number): void {
     checkNumber("set a timeout", "seconds", seconds, 0);
-    if ((this.flags & (CLOSED | ENDING)) !== 0 || (seconds === 0 && this.timeoutAt === 0)) return;
-    this.timeoutAt = seconds === 0 ? 0 : pendingTimeout(seconds * 1000);
-    this.context.loop.sweep.noteChange();
+    if ((this.flags & (CLOSED | ENDING)) !== 0) return;
+    const { short } = this.context.loop.sweep;
+    if (seconds === 0) short.disarm(this as Socket);
+    else short.set(this as Socket, seconds * 1000);
   }
 
   /**
@@ -245,9 +241,9 @@ export abstract class Socket<S = unknown, C = unknown> {
   longTimeout(minutes: number): void {
     checkNumber("set a long timeout", "minutes", minutes, 0);
     if ((this.flags & (CLOSED | ENDING)) !== 0) return;
-    if (minutes === 0 && this.longTimeoutAt === 0) return;
-    this.longTimeoutAt = minutes === 0 ? 0 : pendingTimeout(minutes * 60_000);
-    this.context.loop.sweep.noteChange();
+    const { long } = this.context.loop.sweep;
+    if (minutes === 0) long.disarm(this as Socket);
+    else long.set(this as Socket, minutes * 60_000);
   }
 
   /** Stops `onData` and `onEnd`, so that the peer is slowed down, until {@linkcode resume}. */
@@ -346,9 +342,10 @@ export abstract class Socket<S = unknown, C = unknown> {
 
   /** Sets the library's own timeout: 0 for the next tick, negative for none. @internal */
   setLibraryTimeout(ms: number): void {
-    if (ms < 0 && this.libraryTimeoutAt === 0) return;
-    this.libraryTimeoutAt = ms < 0 ? 0 : pendingTimeout(ms);
-    this.context.loop.sweep.noteChange();
+    if ((this.flags & CLOSED) !== 0) return;
+    const { library } = this.context.loop.sweep;
+    if (ms < 0) library.disarm(this as Socket);
+    else library.set(this as Socket, ms);
   }
 
   /** Keeps the first fatal error; writes accept nothing from here on. @internal */
@@ -369,8 +366,7 @@ export abstract class Socket<S = unknown, C = unknown> {
     const { flags } = this;
     if ((flags & CLOSED) !== 0) return;
     this.flags = flags | CLOSED;
-    this.clearTimeouts();
-    this.setLibraryTimeout(-1);
+    if (this.slot >= 0) this.context.loop.sweep.leave(this as Socket);
     this.context.unlink(this);
     const { counters } = this.context.loop;
     if ((flags & CONNECTING) === 0) counters.open--;
@@ -384,9 +380,9 @@ export abstract class Socket<S = unknown, C = unknown> {
 
   /** Disarms what the user set; the library's own timeout stays. @internal */
   clearTimeouts(): void {
-    if (this.timeoutAt === 0 && this.longTimeoutAt === 0) return;
-    this.timeoutAt = this.longTimeoutAt = 0;
-    this.context.loop.sweep.noteChange();
+    const { sweep } = this.context.loop;
+    sweep.short.disarm(this as Socket);
+    sweep.long.disarm(this as Socket);
   }
 }
 

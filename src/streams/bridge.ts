@@ -90,7 +90,7 @@ export class Bridge {
     const { loop } = this.socket.context;
     if (isReferenced) loop.retain();
     else loop.release();
-    loop.sweep.noteChange(); // it may have stopped with the last that was held, but sockets are left
+    loop.sweep.resume(); // it may have stopped with the last that was held, but sockets are left
     this.#referenceHandle();
   }
 

@@ -17,6 +17,7 @@ import { LoadResults } from "../../examples/support/load_results.ts";
 import type { LoadTest } from "../../examples/support/load_test.ts";
 import type { ListenFlags, Listening } from "../../examples/support/server.ts";
 import { program as tcpLoad } from "../../examples/tcp_load_test.ts";
+import { timeoutsOf } from "../support/fake_loop.ts";
 import { nativeTest, runLoop } from "../support/native.ts";
 import { serverTest } from "./servers.ts";
 
@@ -311,7 +312,7 @@ serverTest("a load tells its rate by the timeout of one socket", httpServer, asy
   const reporter = () => {
     const armed = [];
     for (let socket = clients.head; socket !== null; socket = socket.next) {
-      if (socket.timeoutAt !== 0) armed.push(socket);
+      if (timeoutsOf(socket).short !== Infinity) armed.push(socket);
     }
     assertEquals(armed.length, 1);
     return armed[0];
@@ -415,7 +416,7 @@ serverTest(
     let guarded = 0;
     for (const { head } of socket.context.loop.contexts) {
       for (let other = head; other !== null; other = other.next) {
-        if (other.longTimeoutAt !== 0) guarded++;
+        if (timeoutsOf(other).long !== Infinity) guarded++;
       }
     }
     socket.write(OK.replace("200", guarded === 1 ? "200" : "500"));

@@ -5,6 +5,7 @@ import type { Handlers } from "../../src/handlers.ts";
 import { Loop } from "../../src/loop.ts";
 import { Socket } from "../../src/socket.ts";
 import { OPENED } from "../../src/socket_state.ts";
+import type { Timeouts } from "../../src/timer_sweep.ts";
 import { Timer } from "../../src/timer.ts";
 
 /** Of the loops of {@linkcode World}. */
@@ -78,6 +79,16 @@ export class FakeSocket extends Socket {
   protected override receivePause(): void {}
   protected override receiveResume(): void {}
   protected override release(): void {}
+}
+
+/**
+ * What a socket has of `timeout()`, of `longTimeout()` and of the library: Infinity for none,
+ * negative while pending, else a deadline.
+ */
+export function timeoutsOf(socket: Socket): { short: number; long: number; library: number } {
+  const { short, long, library } = socket.context.loop.sweep;
+  const at = ({ times }: Timeouts) => times[socket.slot] ?? Infinity;
+  return { short: at(short), long: at(long), library: at(library) };
 }
 
 /** A loop whose timers and sockets are the ones above, and what happened on it. */

@@ -11,6 +11,7 @@ import {
   LATE_MS,
   restartClock,
   stopClock,
+  timeoutsOf,
   World,
 } from "../support/fake_loop.ts";
 
@@ -54,9 +55,11 @@ describe("TimerSweep", () => {
         clock.now += at;
         const socket = world.open();
         socket.timeout(ms / 1000);
-        assert(Number.isInteger(socket.timeoutAt) && socket.timeoutAt < 0);
+        const pending = timeoutsOf(socket).short;
+        assert(Number.isInteger(pending) && pending < 0);
         world.timers[0].expire();
-        assert(Number.isInteger(socket.timeoutAt) && socket.timeoutAt > 0);
+        const deadline = timeoutsOf(socket).short;
+        assert(Number.isInteger(deadline) && deadline > 0);
         const begun = clock.now;
         clock.now = begun + ms - 0.001;
         world.timers[0].expire();
@@ -155,24 +158,33 @@ describe("TimerSweep", () => {
     assertEquals(world.timers.length, 3);
   });
 
-  it("does not look at the sockets while nothing is pending or due", () => {
+  it("does not look at the timeouts while none is pending or due", () => {
     const world = new World();
     const socket = world.open();
+    socket.timeout(400);
+    socket.longTimeout(40);
+    world.pass(TICK_MS);
     let walks = 0;
-    const { head } = world.context;
-    Object.defineProperty(world.context, "head", {
+    const { short } = world.loop.sweep;
+    const { times } = short;
+    Object.defineProperty(short, "times", {
       get() {
         walks++;
-        return head;
+        return times;
       },
     });
-    socket.timeout(400);
-    world.pass(TICK_MS);
-    assertEquals(walks, 1);
-    world.pass(399_000 - TICK_MS);
-    assertEquals([walks, world.events.length], [1, 0]);
-    world.pass(100_000);
-    assertEquals([walks, world.events.length], [4, 1]); // due, calls, none is left
+    const walksDuring = (ms: number) => {
+      walks = 0;
+      world.pass(ms);
+      return walks;
+    };
+    assertEquals(walksDuring(399_000), 0);
+    socket.longTimeout(40);
+    assertEquals(walksDuring(TICK_MS), 0, "for a timeout of another kind");
+    assert(walksDuring(TICK_MS) > 0);
+    assertEquals(world.events.length, 1);
+    assert(walksDuring(TICK_MS) > 0, "behind calls there is no telling what is due next");
+    assertEquals(walksDuring(100_000), 0);
   });
 
   it("setting timeouts reads no clock, and a tick reads it once", () => {
@@ -247,8 +259,9 @@ describe("TimerSweep", () => {
       sockets[2].timeout(1);
       world.pass(2 * TICK_MS);
       assert(setAt > 0 && firedAt === 0);
-      assert(sockets[target].timeoutAt > 0, "not begun");
-      assert(sockets[target].libraryTimeoutAt !== 0, "not at the next tick, but at this one");
+      const { short, library } = timeoutsOf(sockets[target]);
+      assert(short > 0, "not begun");
+      assert(library !== Infinity, "not at the next tick, but at this one");
       world.pass(3 * TICK_MS);
       assertGreaterOrEqual(
         firedAt - setAt,
@@ -296,34 +309,50 @@ describe("TimerSweep", () => {
       socket.longTimeout(1 / 60);
       socket.setLibraryTimeout(3000);
       if (begun) world.pass(TICK_MS);
-      const { libraryTimeoutAt } = socket;
+      const { library } = timeoutsOf(socket);
       world.loop.createContext({
         onTimeout: () => world.events.push("timeout"),
         onLongTimeout: () => world.events.push("long"),
         onConnectError: () => world.events.push(`${clock.now / 1000} connect error`),
       }).adopt(socket);
-      assertEquals(
-        [socket.timeoutAt, socket.longTimeoutAt, socket.libraryTimeoutAt],
-        [0, 0, libraryTimeoutAt],
-      );
+      assertEquals(timeoutsOf(socket), { short: Infinity, long: Infinity, library });
       world.pass(20_000);
       assertEquals(world.events, ["7 connect error"]);
     }
   });
 
-  it("what is due and adopted away from a walk fires at the next tick", () => {
+  it("what is adopted in the walk in which its connect times out tells its new context", () => {
+    const left: (Socket | undefined)[] = [];
     const world = new World();
     const second = world.loop.createContext({
-      onTimeout: () => void world.context.adopt(other),
+      onConnectError(socket) {
+        left.push(socket);
+        world.context.adopt(sockets.find((other) => other !== socket)!); // whichever comes first
+      },
     }) as unknown as SocketContext;
-    const other = world.open("x", second, CONNECTING);
-    const socket = world.open("y", second); // the walk meets it first
-    socket.timeout(1);
-    other.setLibraryTimeout(1000);
+    const sockets = ["x", "y"].map((name) => world.open(name, second, CONNECTING));
+    for (const socket of sockets) socket.setLibraryTimeout(1000);
     world.pass(2 * TICK_MS);
-    assertEquals([other.context === world.context, world.events], [true, []]);
+    assertEquals([left.length, world.events.length], [1, 1]);
+    assertEquals(world.events[0], `5 connect error ${left[0] === sockets[0] ? "y" : "x"}`);
+  });
+
+  it("a timeout that is due with another's, whose handler adopts its socket, does not fire", () => {
+    const left: string[] = [];
+    const world = new World();
+    const second = world.loop.createContext({
+      onTimeout(socket) {
+        left.push(world.names.get(socket)!);
+        const other = sockets.find((other) => other !== socket)!; // whichever comes first
+        world.context.adopt(other).timeout(1);
+      },
+    }) as unknown as SocketContext;
+    const sockets = ["x", "y"].map((name) => world.open(name, second));
+    for (const socket of sockets) socket.timeout(1);
+    world.pass(2 * TICK_MS);
+    assertEquals([left.length, world.events], [1, []]);
     world.pass(TICK_MS);
-    assertEquals(world.events, ["7 connect error x"]);
+    assertEquals(world.events, [`7 timeout ${left[0] === "x" ? "y" : "x"}`]);
   });
 
   it("a handler may free the loop in the middle of a walk", () => {
@@ -398,7 +427,7 @@ describe("TimerSweep", () => {
     socket.setLibraryTimeout(3000); // of an open socket that bounds nothing
     world.pass(100_000);
     assertEquals(world.events, ["15 timeout x", "65 long x"]);
-    assertEquals([socket.timeoutAt, socket.longTimeoutAt, socket.libraryTimeoutAt], [0, 0, 0]);
+    assertEquals(timeoutsOf(socket), { short: Infinity, long: Infinity, library: Infinity });
     socket.timeout(2);
     socket.longTimeout(3 / 60);
     world.pass(20_000);
