@@ -5,7 +5,6 @@
 import {
   backlog,
   block,
-  blocksPerTurn,
   cert,
   compute,
   countLine,
@@ -80,12 +79,10 @@ source[isTls ? "handshake" : "open"] = (socket) => {
 };
 
 function fill(socket) {
-  for (let i = 0; i < blocksPerTurn; i++) {
-    const written = Math.max(socket.write(block, socket.data, block.length - socket.data), 0);
-    const isShort = socket.data + written < block.length;
-    socket.data = (socket.data + written) % block.length;
-    if (isShort) return;
-  }
+  const written = Math.max(socket.write(block, socket.data, block.length - socket.data), 0);
+  const isShort = socket.data + written < block.length;
+  socket.data = (socket.data + written) % block.length;
+  if (isShort) return;
   setImmediate(fill, socket); // there is room: other connections have their turn, then this one
 }
 

@@ -21,7 +21,7 @@
 #include <openssl/ssl.h>
 #endif
 
-enum { BLOCK = 65536, BLOCKS_PER_TURN = 16, EVENTS = 1024, WORKERS_MAX = 256 };
+enum { BLOCK = 65536, EVENTS = 1024, WORKERS_MAX = 256 };
 enum { BLOCKED = -1, FAILED = -2 }; /* what receive() and transmit() return besides a length */
 
 struct conn {
@@ -166,13 +166,11 @@ static void ended(struct conn *c) {
   close_conn(c);
 }
 
-/* Sends its share of blocks. */
+/* Sends a block. */
 static ssize_t fill(struct conn *c) {
-  for (int i = 0; i < BLOCKS_PER_TURN; i++) {
-    if (c->left == 0) c->out = block, c->left = BLOCK;
-    ssize_t result = flush(c);
-    if (result != 0) return result;
-  }
+  if (c->left == 0) c->out = block, c->left = BLOCK;
+  ssize_t result = flush(c);
+  if (result != 0) return result;
   c->wanted = EPOLLOUT; /* there is room, and epoll will say so */
   return BLOCKED;
 }

@@ -47,11 +47,8 @@ export const response = join(
   body,
 );
 
-/** What a source writes over and over. */
+/** What a source writes over and over, once in a turn: other connections want theirs. */
 export const block = Uint8Array.from({ length: 65_536 }, (_, i) => i & 255);
-
-/** How many blocks a source writes before other connections get their turn. */
-export const blocksPerTurn = 16;
 
 /** Whether a read that got so many bytes ends in an empty line. */
 export function endsRequest(data, length) {

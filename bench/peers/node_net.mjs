@@ -56,12 +56,8 @@ function onSourceDrain() {
   fill(this);
 }
 
-/** As much as other peers write in a turn; a fast reader must not keep others from theirs. */
 function fill(socket) {
-  for (let i = 0; i < common.blocksPerTurn; i++) {
-    if (!socket.write(block)) return; // "drain" follows
-  }
-  if (!socket.destroyed) setImmediate(fill, socket);
+  if (socket.write(block) && !socket.destroyed) setImmediate(fill, socket); // else "drain" follows
 }
 
 function send(socket, bytes) {

@@ -8,7 +8,6 @@ import {
   backend,
   backlog,
   block,
-  blocksPerTurn,
   cert,
   compute,
   countLine,
@@ -87,16 +86,14 @@ const source: Service<number> = {
   onWritable: fill,
 };
 
-/** Sources that wrote their share and found room for all of it. */
+/** Sources that wrote a block and found room for all of it. */
 let waiting: Socket<number>[] = [];
 
 function fill(socket: Socket<number>): void {
-  for (let i = 0; i < blocksPerTurn; i++) {
-    const rest = socket.ext === 0 ? block : block.subarray(socket.ext);
-    const written = socket.write(rest);
-    socket.ext = (socket.ext + written) % block.length;
-    if (written < rest.length) return;
-  }
+  const rest = socket.ext === 0 ? block : block.subarray(socket.ext);
+  const written = socket.write(rest);
+  socket.ext = (socket.ext + written) % block.length;
+  if (written < rest.length) return;
   waiting.push(socket);
   socket.context.loop.wakeup();
 }
