@@ -108,10 +108,16 @@ export function received(socket: Socket, bytes: Uint8Array): void {
     if ((socket.flags & DISCARDS) !== 0) return;
   }
   try {
-    context.onData?.(socket, bytes);
+    callOnData(context, socket, bytes);
   } catch (error) {
     handlerThrew(socket, error);
   }
+}
+
+// Apart from the `try` above: V8 makes a program's handler part of what calls it, and compiles the
+// loops of one that stands in a `try` so that they take 1.4 times as long.
+function callOnData(context: SocketContext, socket: Socket, bytes: Uint8Array): void {
+  context.onData?.(socket, bytes);
 }
 
 /** There is room again. Does nothing unless a write was short since. */

@@ -60,7 +60,7 @@ let state = 1;
 
 /** Takes as long as `--work` says. */
 export function compute() {
-  let x = state;
+  let x = state | 0; // or V8 may take it for a fraction, in some callers and not in others
   for (let i = 0; i < work; i++) x = Math.imul(x, 1664525) + 1013904223 | 0;
   state = x;
 }
