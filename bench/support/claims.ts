@@ -179,7 +179,7 @@ function figureOf(
     peer,
     oursMedian: valueOf(ours, metric.key)?.median,
     peerMedian: valueOf(peer, metric.key)?.median,
-    ratio: pairedRatio(ours, peer, metric.key),
+    ratio: metric.hasRatio ? pairedRatio(ours, peer, metric.key) : undefined,
   };
 }
 

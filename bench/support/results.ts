@@ -114,9 +114,9 @@ export const METRICS: Readonly<Record<Kind, readonly Metric[]>> = {
   ],
   lateness: [
     lower("timer", "timer late, ms"),
-    lower("timerMax", "at most"),
+    lower("timerMax", "timer at most"),
     lower("promise", "stat, ms"),
-    lower("promiseMax", "at most"),
+    lower("promiseMax", "stat at most"),
   ],
   scaling: [
     { key: "speedup", title: "speedup", better: "higher", hasRatio: false },
