@@ -82,8 +82,11 @@ export const loopWakeups: Behaviours = (behaviour) => {
         if (done === workers.length) keeper.close();
       };
       const { wakeupHandle: handle } = t.loop;
+      const done = workers.map((worker) => message(worker));
       for (const worker of workers) worker.postMessage({ handle, count, words });
       await t.run();
+      // One that is terminated while it runs may keep its thread, and its descriptors.
+      for (const said of await Promise.all(done)) assertEquals(said, "done");
       for (const worker of workers) worker.terminate();
       assertEquals(seen, 4 * count);
       assertGreater(calls, 0);

@@ -314,6 +314,7 @@ function startWakers(loop: Loop, counts: Int32Array<SharedArrayBuffer>): Worker[
         // Now and then the loop gets the time to fall asleep.
         if (n % 500 === 0) Atomics.wait(counts, ${WAKERS}, 0, 20);
       }
+      postMessage("done");
     };`;
   return Array.from({ length: WAKERS }, (_, i) => {
     const worker = new Worker(`data:text/javascript,${encodeURIComponent(code)}`, {
@@ -341,11 +342,13 @@ for (const way of ["runBlocking", "run", "integrate"] as const) {
     const listener = echoServer(loop); // keeps it running, without an event of its own
     keeper.close = () => listener.close();
     const workers = startWakers(loop, counts);
+    const done = workers.map((worker) => new Promise((resolve) => worker.onmessage = resolve));
     if (way === "integrate") loop.integrate();
     else await runLoop(loop, way);
     await seen.promise;
     assert(calls >= 1 && calls <= WAKERS * WAKEUPS);
     loop.free();
+    await Promise.all(done); // one that is terminated while it runs may keep its thread
     for (const worker of workers) worker.terminate();
   });
 }
