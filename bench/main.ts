@@ -7,7 +7,7 @@
  */
 // deno-lint-ignore-file no-console -- this is a program
 import { runMain, UsageError } from "../examples/support/errors.ts";
-import { parseFlags } from "../examples/support/flags.ts";
+import { parseFlags, parseNumber } from "../examples/support/flags.ts";
 import { makeTrialCertificates } from "../examples/support/certificates.ts";
 import { claimsText } from "./support/claims.ts";
 import { compare } from "./support/compare.ts";
@@ -84,7 +84,7 @@ async function measure(mode: Mode, selection: Selection): Promise<Results> {
     const scenarios = await run({
       contestants: selectContestants(present, selection.contestants),
       scenarios: await selectScenarios(scenariosOf(mode, machine.cores), selection.only),
-      rounds: Number(selection.rounds ?? rounds),
+      rounds: parseNumber("--rounds", selection.rounds ?? String(rounds), 1, 1000),
       seconds,
       countsCalls: await output("strace", ["--version"]) !== null,
       files: await writeCertificate(folder),

@@ -84,14 +84,14 @@ function orderLoad(entrant: Entrant, scenario: Scenario, seconds: number): Promi
   return entrant.order(orderOf(scenario, seconds));
 }
 
-function orderOf({ kind, rate, connections, isUpload }: Scenario, seconds: number): Order {
+function orderOf({ kind, rate, connections, service }: Scenario, seconds: number): Order {
   switch (kind) {
     case "latency":
       return { do: "pace", seconds, rate };
     case "churn":
       return { do: "churn", seconds, connections };
     case "bulk":
-      return { do: isUpload ? "upload" : "download", seconds };
+      return { do: service === "sink" ? "upload" : "download", seconds };
     default:
       return { do: "load", seconds };
   }

@@ -142,7 +142,7 @@ class Runner {
     const { rounds, cores, countsCalls } = this.#options;
     const seconds = secondsOf(scenario, this.#options.seconds);
     const records = new Map(contestants.map((one) => [one, new Tally()]));
-    const step = (this.#weight(scenario)) / (rounds + 1);
+    const step = this.#weight(scenario) / (rounds + 1);
 
     /** What fails ends this contestant's part in all scenarios of the group. */
     const attempt = async (one: Contestant, round: string, act: (e: Entrant) => Promise<void>) => {

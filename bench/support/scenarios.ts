@@ -19,8 +19,6 @@ export interface Scenario {
   readonly isSameCore: boolean;
   /** The generator is `wrk`. */
   readonly isWrk: boolean;
-  /** Bytes go to the server, or from it. */
-  readonly isUpload: boolean;
   /** Requests per second, of a fixed rate. */
   readonly rate: number;
   /** System calls are counted. */
@@ -44,7 +42,6 @@ const OTHERWISE: Omit<Scenario, "id" | "title" | "kind"> = {
   bytes: 64,
   isSameCore: false,
   isWrk: false,
-  isUpload: false,
   rate: 0,
   areCallsCounted: false,
   modes: FULL,
@@ -94,7 +91,6 @@ function others(isTls: boolean): Scenario[] {
     service: isUpload ? "sink" : "source",
     connections: 1,
     bytes: 65_536,
-    isUpload,
     modes: isTls ? FULL : LONGER,
   });
   return [

@@ -85,7 +85,7 @@ export const loopWakeups: Behaviours = (behaviour) => {
       const done = workers.map((worker) => message(worker));
       for (const worker of workers) worker.postMessage({ handle, count, words });
       await t.run();
-      // One that is terminated while it runs may keep its thread, and its descriptors.
+      // None is terminated in the middle of what it does.
       for (const said of await Promise.all(done)) assertEquals(said, "done");
       for (const worker of workers) worker.terminate();
       assertEquals(seen, 4 * count);

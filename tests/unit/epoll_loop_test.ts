@@ -348,7 +348,7 @@ for (const way of ["runBlocking", "run", "integrate"] as const) {
     await seen.promise;
     assert(calls >= 1 && calls <= WAKERS * WAKEUPS);
     loop.free();
-    await Promise.all(done); // one that is terminated while it runs may keep its thread
+    await Promise.all(done); // none is terminated in the middle of what it does
     for (const worker of workers) worker.terminate();
   });
 }
