@@ -5,16 +5,10 @@
 import { CloseCode } from "@usockets/usockets";
 import type { us_socket_t } from "@usockets/usockets/libusockets";
 import type { Plan } from "./hammer_plan.ts";
+import { isPattern, pattern } from "./pattern.ts";
 
 /** The first bytes of a client: which connection it is. The rest is of the pattern. */
 export const HEADER_BYTES = 8;
-
-/** A prime, so that a byte that is lost or repeated cannot hide. */
-const PERIOD = 65_521;
-const PATTERN = Uint8Array.from({ length: 2 * PERIOD }, (_, i) => {
-  const position = i % PERIOD;
-  return (Math.imul(position, 2_654_435_761) >>> 24) ^ (position & 0xff);
-});
 
 /** One end of a connection. */
 export class End {
@@ -76,31 +70,21 @@ export class End {
 
   /** What is to be sent next, so many bytes at most. */
   next(lengthMax: number): Uint8Array {
-    const length = Math.min(lengthMax, this.totalBytes - this.sent, PERIOD);
-    if (!this.isClient || this.sent >= HEADER_BYTES) return pattern(this, this.sent, length);
+    const length = Math.min(lengthMax, this.totalBytes - this.sent);
+    if (!this.isClient || this.sent >= HEADER_BYTES) {
+      return pattern(streamOf(this.connection, this.isClient), this.sent, length);
+    }
     return headerOf(this.connection).subarray(this.sent, this.sent + length);
   }
 
   /** Whether these are the bytes that the peer sends next; a header was looked at before. */
   isNext(data: Uint8Array): boolean {
-    const peer = { connection: this.connection, isClient: !this.isClient };
-    for (let done = 0; done < data.length;) {
-      const piece = data.subarray(done, done + PERIOD);
-      const expected = pattern(peer, this.received + done, piece.length);
-      for (let i = 0; i < piece.length; i++) if (piece[i] !== expected[i]) return false;
-      done += piece.length;
-    }
-    return true;
+    return isPattern(streamOf(this.connection, !this.isClient), this.received, data);
   }
 }
 
-function pattern(
-  { connection, isClient }: { connection: number; isClient: boolean },
-  offset: number,
-  length: number,
-): Uint8Array {
-  const start = (offset + connection * 7919 + (isClient ? 1 : 0)) % PERIOD;
-  return PATTERN.subarray(start, start + length);
+function streamOf(connection: number, isClient: boolean): number {
+  return connection * 7919 + (isClient ? 1 : 0);
 }
 
 const MAGIC = 0x68616d6d;
