@@ -50,7 +50,10 @@ async function main(): Promise<void> {
   console.log(`${nameOf(options)}: ${minutes} minutes, seed ${options.seed}`);
   console.log(HEADING);
   let told: Sample | undefined;
+  let violations = 0;
   const soak = await watch(options, (sample, { account }) => {
+    for (const violation of account.violations.slice(violations)) console.log(`  ${violation}`);
+    violations = account.violations.length;
     if (sample.seconds - (told?.seconds ?? 0) < minutes * 60 / LINES) return;
     console.log(sampleRow(sample, told, account));
     told = sample;

@@ -43,9 +43,14 @@ export interface ChartOptions {
 }
 
 /** A part of a specification; Vega-Lite's own types are too wide to be of help. */
-type Part = Record<string, unknown>;
+export type Part = Record<string, unknown>;
 
-const COLOURS: Readonly<Record<Role, string>> = { ours: "#d9480f", c: "#495867", peer: "#a3b4c6" };
+/** By role. */
+export const COLOURS: Readonly<Record<Role, string>> = {
+  ours: "#d9480f",
+  c: "#495867",
+  peer: "#a3b4c6",
+};
 const INK = "#24292f";
 const FAINT = "#57606a";
 const FONT = "Helvetica, Arial, sans-serif";
@@ -154,7 +159,7 @@ function chart(options: ChartOptions, layers: (panel: Panel, width: number) => P
       encoding: { y: rows(names, oursOf(panels), index % columns === 0) },
       layer: layers(panel, width),
     })),
-    config: config(),
+    config: style(),
   };
 }
 
@@ -281,7 +286,8 @@ function label(): Part {
   };
 }
 
-function config(): Part {
+/** What all charts have in common. */
+export function style(): Part {
   return {
     font: FONT,
     view: { stroke: null },

@@ -8,6 +8,7 @@ import { chartList, README_CHART } from "./charts.ts";
 import { checkClaims, type Claim, describe, type Figure, verdict, whereWeLose } from "./claims.ts";
 import { FAMILIES, type Family, scenariosOf } from "./families.ts";
 import { generatorAgreement } from "./generators.ts";
+import { replaceMarked } from "./markers.ts";
 import type { Results, ScenarioResults } from "./results.ts";
 import { type Column, escaped, formatNumber, formatSpread } from "./tables.ts";
 import { markdownRows, markdownTable } from "./tables.ts";
@@ -32,18 +33,10 @@ export function refresh(text: string, results: Results): string {
   if (there.length === 0) {
     throw new Error(`There is neither ${RESULTS_MARKER} nor ${CHART_MARKER} in the page`);
   }
-  return there.reduce((page, [marker, part]) => replace(page, marker, part(results)), text);
-}
-
-function replace(text: string, marker: string, part: string): string {
-  const start = text.indexOf(marker) + marker.length;
-  if (text.includes(marker, start)) throw new Error(`${marker} stands in the page twice`);
-  const end = text.indexOf(END_MARKER, start);
-  const next = text.indexOf("<!-- benchmark:", start);
-  if (end < 0 || (next >= 0 && next < end)) {
-    throw new Error(`There is no ${END_MARKER} behind ${marker}`);
-  }
-  return `${text.slice(0, start)}\n\n${part.trim()}\n\n${text.slice(end)}`;
+  return there.reduce(
+    (page, [marker, part]) => replaceMarked(page, marker, END_MARKER, part(results)),
+    text,
+  );
 }
 
 // ---------------------------------------------------------------- README.md

@@ -91,6 +91,8 @@ export class Residents {
   readonly #otherHost: HostContext;
   readonly #address: { path: string } | { host: string; port: number };
   readonly #stopListening: () => void;
+  /** Who says nothing, and would not learn that it is time to go. */
+  readonly #silent = new Set<Socket<Resident>>();
   #born = 0;
   #alive = 0;
   #arriving = 0;
@@ -133,6 +135,7 @@ export class Residents {
   /** Nobody comes any more, and who is there leaves soon. */
   stop(): void {
     this.#isStopping = true;
+    for (const socket of this.#silent) socket.end();
     if (this.#alive === 0) this.#leave();
   }
 
@@ -173,6 +176,7 @@ export class Residents {
         this.#arriving--;
         socket.write(greeting(socket.ext));
         if (isTalking(socket.ext)) this.#talk(socket);
+        if (socket.ext.kind === "silent") this.#beSilent(socket);
       },
       onData: (socket, data) => this.#onAnswer(socket, data),
       onWritable: (socket) => this.#goOn(socket),
@@ -183,7 +187,7 @@ export class Residents {
         this.#alive--;
         this.#violate(socket.ext, `could not connect: ${error}`);
       },
-      onClose: (socket, code, reason) => this.#onGone(socket.ext, code, reason),
+      onClose: (socket, code, reason) => this.#onGone(socket, code, reason),
     });
   }
 
@@ -238,7 +242,14 @@ export class Residents {
     socket.timeout(this.#isStopping ? 0.001 : 2);
   }
 
-  #onGone(ext: Resident, code: number, reason: unknown): void {
+  #beSilent(socket: Socket<Resident>): void {
+    if (this.#isStopping) socket.end();
+    else this.#silent.add(socket);
+  }
+
+  #onGone(socket: Socket<Resident>, code: number, reason: unknown): void {
+    const { ext } = socket;
+    this.#silent.delete(socket);
     this.#alive--;
     const isComplete = ext.kind === "silent" ||
       ext.received === (ext.kind === "slow reader" ? FEAST_BYTES : ext.begun);
