@@ -6,6 +6,7 @@ import { setImmediate } from "node:timers";
 import type { SocketContext } from "../context.ts";
 import * as dispatch from "../dispatch.ts";
 import { ListenSocket } from "../listen_socket.ts";
+import { handshakesFor } from "../low_priority.ts";
 import { describeAddress, type ListenOptions } from "../options.ts";
 import type { DenoBackend } from "./backend.ts";
 import type { Completion } from "./completions.ts";
@@ -35,6 +36,8 @@ export class DenoListenSocket extends ListenSocket implements Completion {
   #isAccepting = false;
   #accepted: Deno.Conn | null = null;
   #failures = 0;
+  /** Of TLS: how many more this turn may accept. */
+  #acceptsLeft = 1;
   #backOff: ReturnType<typeof setTimeout> | undefined;
 
   constructor(backend: DenoBackend, context: SocketContext, options: ListenOptions<unknown>) {
@@ -64,10 +67,20 @@ export class DenoListenSocket extends ListenSocket implements Completion {
     this.#accepted = null;
     if (conn === null) return;
     this.#open(conn);
-    // Deno runs a handshake as soon as it accepts: one a turn, so that a burst of them starves
-    // nobody.
-    if (this.#isTls) setImmediate(() => this.accept());
-    else this.accept();
+    if (!this.#isTls || --this.#acceptsLeft > 0) this.accept();
+    else this.#acceptNextTurn();
+  }
+
+  /**
+   * Deno runs a handshake as soon as it accepts: one a turn, so that a burst of them starves nobody,
+   * and more where turns take so long that it would starve them.
+   */
+  #acceptNextTurn(): void {
+    const now = performance.now();
+    setImmediate(() => {
+      this.#acceptsLeft = handshakesFor(performance.now() - now, 1);
+      this.accept();
+    });
   }
 
   protected override acceptMore(): void {

@@ -2,6 +2,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { CloseCode, type ConnectOptions, type TlsInfo, type TlsOptions } from "@usockets/usockets";
 import { testCertificates } from "../support/certificates.ts";
+import { workFor } from "../support/work.ts";
 import type { Behaviours, Fixture } from "./fixture.ts";
 
 /** What a handshake of two contexts came to, on both sides. */
@@ -179,4 +180,21 @@ export const connectingTls: Behaviours = (behaviour) => {
     await t.run();
     assertEquals(events, [`close ${CloseCode.Tls}`, "handshake", "close 0"]);
   });
+
+  behaviour("a loop whose iterations take long still shakes hands with many", async (t) => {
+    const count = 60;
+    let agreed = 0, began = 0, iterations = 0;
+    const onHandshake = () => {
+      if (++agreed < 2 * count) return;
+      iterations = t.loop.iterationNumber - began;
+      t.loop.free();
+    };
+    const listener = t.listen(t.server({ onHandshake }));
+    const client = t.client({ onHandshake });
+    for (let i = 0; i < count; i++) t.connect(client, listener);
+    began = t.loop.iterationNumber;
+    await t.run();
+    // With five steps in each it would take 48 at least.
+    assert(iterations > 0 && iterations < 40, `${iterations} iterations`);
+  }, { onPre: () => workFor(50) });
 };

@@ -10,8 +10,10 @@ import {
 } from "@std/assert";
 import { Loop, type TlsOptions } from "@usockets/usockets";
 import { createPrivateKey } from "node:crypto";
+import { setImmediate } from "node:timers";
 import { testCertificates } from "../support/certificates.ts";
 import { modUrl, runProgram } from "../support/subprocess.ts";
+import { workFor } from "../support/work.ts";
 
 const strict = { sanitizeOps: true, sanitizeResources: true };
 
@@ -221,4 +223,30 @@ Deno.test("listen() on a TLS context without a certificate throws TypeError", st
   assertFalse(message.includes("\n"));
   assert(!loop.isActive);
   await loop.run();
+});
+
+Deno.test("denoConn: a thread whose turns take long accepts several TLS clients in each", async () => {
+  const { ca, server: { cert, key } } = await testCertificates();
+  const count = 60;
+  let turn = 0;
+  const acceptedIn = new Set<number>();
+  let agreed = 0;
+  const loop = new Loop();
+  const onHandshake = () => void (++agreed === 2 * count && loop.free());
+  const listener = loop.createContext({
+    tls: { cert, key },
+    onOpen: () => void acceptedIn.add(turn),
+    onHandshake,
+  }).listen({ host: "127.0.0.1", port: 0 });
+  const client = loop.createContext({ tls: { ca, serverName: "localhost" }, onHandshake });
+  for (let i = 0; i < count; i++) client.connect({ host: "127.0.0.1", port: listener.port });
+  const beBusy = () => {
+    if (loop.isFreed) return;
+    turn++;
+    workFor(20);
+    setImmediate(beBusy);
+  };
+  setImmediate(beBusy);
+  await loop.run();
+  assert(acceptedIn.size < count / 2, `${acceptedIn.size} turns`); // it was one in each
 });

@@ -99,4 +99,32 @@ describe("LowPriorityQueue", () => {
     queue.readmit();
     assertEquals([turns, queue.isWaiting], [1, true]);
   });
+
+  it("iterations that take long go on with one for each four milliseconds, up to 64", () => {
+    let now = 1;
+    const queue = new LowPriorityQueue(() => now);
+    const turns: Waiter[] = [];
+    for (let i = 0; i < 205; i++) queue.admit(new Waiter(turns, `${i}`));
+    const taken = [0, 10, 40, 80, 5000].map((ms) => {
+      now += ms;
+      const before = turns.length;
+      queue.readmit();
+      return turns.length - before;
+    });
+    assertEquals(taken, [5, 5, 10, 20, 64]);
+  });
+
+  it("a long wait for events is no long iteration", () => {
+    let now = 1;
+    const queue = new LowPriorityQueue(() => now);
+    const { turns } = queueOf(0);
+    for (let i = 0; i < 6; i++) queue.admit(new Waiter(turns, `${i}`));
+    queue.readmit();
+    queue.readmit(); // nobody waits any more
+    now += 5000;
+    for (let i = 0; i < 20; i++) queue.admit(new Waiter(turns, `late ${i}`));
+    turns.length = 0;
+    queue.readmit();
+    assertEquals(turns.length, 5);
+  });
 });
