@@ -1,17 +1,21 @@
 /**
  * A small, correct HTTP/1.1 keep-alive server: pipelined and split requests, bodies, HEAD, 400 for
- * garbage, 431 for oversized heads, a 30 s idle timeout, and backpressure.
+ * garbage, 431 for oversized heads, bounds on the time of requests and of idle connections, and
+ * backpressure.
  *
  * deno run --allow-net --allow-read --allow-ffi examples/http_server.ts --help
  *
  * @module
  */
 import type { Loop, Socket, SocketContext, TlsOptions } from "@usockets/usockets";
+import {
+  DEFAULT_LIMITS,
+  HTTP_FLAGS,
+  type HttpLimits,
+  parseHttpLimits,
+} from "./support/http_limits.ts";
 import { CONTINUE, HttpRequestParser, REQUEST } from "./support/http_request.ts";
 import { type ListenFlags, type Listening, runServer, serverProgram } from "./support/server.ts";
-
-/** A connection that sends nothing for so long is closed. */
-const IDLE_SECONDS = 30;
 
 const PAGE = "<html><body><h1>Why hello there!</h1></body></html>";
 const REASONS: Record<number, string> = {
@@ -45,36 +49,43 @@ let sharedParser = new HttpRequestParser();
 export function httpServer(
   loop: Loop,
   { host, port, tls, reusePort }: ListenFlags,
+  limits: HttpLimits = DEFAULT_LIMITS,
 ): Listening {
-  const { context, drain } = httpContext(loop, tls);
-  return { listener: context.listen({ host, port, reusePort }), drain };
+  const { context, drain } = httpContext(loop, tls, limits);
+  const { maxConnections } = limits;
+  return { listener: context.listen({ host, port, reusePort, maxConnections }), drain };
 }
 
 /** The server's context, for connections wherever they come from, and what ends them. */
 export function httpContext(
   loop: Loop,
   tls: TlsOptions | undefined,
+  { idleSeconds, requestSeconds, handshakeSeconds }: HttpLimits = DEFAULT_LIMITS,
 ): { context: SocketContext<unknown>; drain: () => void } {
   const connections = new Set<Connection>();
+  const onData = (socket: Connection, data: Uint8Array) => {
+    const outcome = answerAll(socket, data);
+    // More of a request that has begun gives it no more time: else a byte now and then would keep
+    // the connection for ever.
+    if (outcome !== CONTINUED) socket.timeout(outcome === BEGUN ? requestSeconds : idleSeconds);
+    return outcome !== STOPPED;
+  };
   const context = loop.createContext({
-    tls,
+    tls: tls && { handshakeTimeoutSeconds: handshakeSeconds, ...tls },
     socketExt: (): Exchange | null => null,
     onOpen(socket) {
       connections.add(socket);
-      socket.timeout(IDLE_SECONDS);
+      socket.timeout(idleSeconds);
     },
-    onData(socket, data) {
-      socket.timeout(IDLE_SECONDS);
-      answerAll(socket, data);
-    },
+    onData,
     onWritable(socket) {
       const exchange = socket.ext!;
-      socket.timeout(IDLE_SECONDS);
+      socket.timeout(idleSeconds);
       if (!send(socket, exchange.unsent!)) return;
       const { unparsed } = exchange;
       exchange.unsent = exchange.unparsed = null;
       if (exchange.isLast) return socket.end();
-      if (unparsed === null || answerAll(socket, unparsed)) socket.resume();
+      if (unparsed === null || onData(socket, unparsed)) socket.resume();
     },
     // Every request is answered by now: while an answer is unsent the socket is paused, and the end
     // held back.
@@ -91,28 +102,34 @@ export function httpContext(
   return { context: context as SocketContext<unknown>, drain };
 }
 
-/**
- * Answers every request in the data. Returns false when the socket has no room for more, or has
- * ended.
- */
-function answerAll(socket: Connection, data: Uint8Array): boolean {
+/** How far the data went: to the end of a request, or into one that it began or only continued. */
+const DONE = 0, BEGUN = 1, CONTINUED = 2;
+/** The socket has no room for more answers, or has ended. */
+const STOPPED = 3;
+
+/** Answers every request in the data. Returns one of the above. */
+function answerAll(socket: Connection, data: Uint8Array): number {
   const parser = socket.ext === null ? sharedParser : socket.ext.parser;
+  let inside = socket.ext === null ? BEGUN : CONTINUED;
   let event = parser.parse(data);
   while (event === REQUEST || event === CONTINUE) {
     if (event === REQUEST && !parser.keepAlive) return sendLast(socket, lastAnswer(parser));
     if (!send(socket, event === REQUEST ? answerFor(parser) : CONTINUE_ANSWER)) {
       if (parser.offset < data.length) exchangeOf(socket).unparsed = data.slice(parser.offset);
-      return false;
+      return STOPPED;
     }
-    if (event === REQUEST && parser.offset === data.length) {
-      socket.ext = null; // all is said and done
-      return true;
+    if (event === REQUEST) {
+      inside = BEGUN;
+      if (parser.offset === data.length) {
+        socket.ext = null; // all is said and done
+        return DONE;
+      }
     }
     event = parser.parse(data, parser.offset);
   }
   // The parser is in the middle of a request, or has given up: this connection's own from now on.
   exchangeOf(socket);
-  return event < 400 || sendLast(socket, errorAnswer(event));
+  return event < 400 ? inside : sendLast(socket, errorAnswer(event));
 }
 
 /** What the connection keeps from here on: the parser among it, and the others share a new one. */
@@ -134,10 +151,10 @@ function send(socket: Connection, bytes: Uint8Array): boolean {
 }
 
 /** Sends, and ends the connection behind that. */
-function sendLast(socket: Connection, bytes: Uint8Array): false {
+function sendLast(socket: Connection, bytes: Uint8Array): number {
   if (send(socket, bytes)) socket.end();
   else exchangeOf(socket).isLast = true;
-  return false;
+  return STOPPED;
 }
 
 function answerFor(parser: HttpRequestParser): Uint8Array {
@@ -199,7 +216,9 @@ const CONTINUE_ANSWER = bytes("HTTP/1.1 100 Continue\r\n\r\n");
 export const program = serverProgram({
   about: "A small HTTP/1.1 server: GET / says hello.",
   scheme: "http",
-  listen: httpServer,
+  flags: HTTP_FLAGS,
+  parse: parseHttpLimits,
+  listen: (loop, flags) => httpServer(loop, flags, flags.more),
 });
 
 if (import.meta.main) await runServer(import.meta.url, program);

@@ -1,6 +1,9 @@
 /** The HTTP server example, in process and with raw peers. */
 import { assert, assertEquals } from "@std/assert";
-import { httpServer } from "../../examples/http_server.ts";
+import { denoConn, Loop } from "@usockets/usockets";
+import { httpContext, httpServer, program } from "../../examples/http_server.ts";
+import { DEFAULT_LIMITS, type HttpLimits } from "../../examples/support/http_limits.ts";
+import { type ListenFlags, parseServerFlags } from "../../examples/support/server.ts";
 import { readAll, writeAll } from "../support/streams.ts";
 import { exchange, receive, send, serverTest } from "./servers.ts";
 
@@ -220,3 +223,105 @@ serverTest(
     await ended;
   },
 );
+
+// ---------------------------------------------------------------- limits
+
+function limited(limits: Partial<HttpLimits>) {
+  return (loop: Loop, flags: ListenFlags) =>
+    httpServer(loop, flags, { ...DEFAULT_LIMITS, ...limits });
+}
+
+serverTest(
+  "http_server ends a request that takes too long, however steadily its bytes come",
+  limited({ requestSeconds: 0.05 }),
+  async ({ connect }) => {
+    const conn = await connect();
+    await send(conn, `POST / HTTP/1.1\r\n${HOST}Content-Length: 1000000000\r\n\r\n`);
+    let hasEnded = false;
+    const drip = async () => {
+      while (!hasEnded) await send(conn, "x");
+    };
+    const dripping = drip().catch(() => {}); // the server has closed the connection meanwhile
+    assertEquals(await conn.read(new Uint8Array(1)), null);
+    hasEnded = true;
+    await dripping;
+    conn.close();
+  },
+  { timeoutGranularityMs: 10 },
+);
+
+serverTest(
+  "http_server ends a connection that is idle for too long",
+  limited({ idleSeconds: 0.05 }),
+  async ({ connect }) => {
+    const silent = await connect();
+    assertEquals(await readAll(silent), new Uint8Array());
+    silent.close();
+  },
+  { timeoutGranularityMs: 10 },
+);
+
+serverTest(
+  "http_server gives each request its own time, and none for its later bytes",
+  limited({ idleSeconds: 30, requestSeconds: 20 }),
+  async ({ connect, listener }) => {
+    const { context } = listener;
+    const { onOpen, onData } = context;
+    const set: (number | string)[] = [];
+    const received = new ReadableStream<void>({
+      start(controller) {
+        context.onData = (socket, data) => {
+          set.push(new TextDecoder().decode(data).slice(-6));
+          onData!.call(context, socket, data);
+          controller.enqueue();
+        };
+      },
+    }).getReader();
+    context.onOpen = (socket, isClient, ip) => {
+      socket.timeout = (seconds) => void set.push(seconds);
+      onOpen!.call(context, socket, isClient, ip);
+    };
+    const conn = await connect();
+    for (
+      const piece of ["GET /a", " HTTP/", `1.1\r\n${HOST}\r\nGET /b`, ` HTTP/1.1\r\n${HOST}\r\n`]
+    ) {
+      await send(conn, piece);
+      await received.read();
+    }
+    conn.close();
+    const last = "host\r\n\r\n".slice(-6);
+    assertEquals(set, [30, "GET /a", 20, " HTTP/", "GET /b", 20, last, 30]);
+  },
+);
+
+serverTest(
+  "http_server lets so many in, and the next one when one is gone",
+  limited({ maxConnections: 1 }),
+  async ({ connect, loop }) => {
+    const first = await connect();
+    const second = await connect();
+    await send(second, LAST);
+    for (let i = 0; i < 10; i++) {
+      await send(first, GET);
+      await receive(first, (OK + PAGE).length);
+    }
+    assertEquals(loop.stats().accepted, 1);
+    first.close();
+    assertEquals(new TextDecoder().decode(await readAll(second)), OK_LAST + PAGE);
+    second.close();
+  },
+);
+
+Deno.test("http_server has its limits by flags", () => {
+  const flags = "--idle-timeout 1 --request-timeout 2 --handshake-timeout 3 --max-connections 4";
+  const given = parseServerFlags(flags.split(" "), program.options)!.more;
+  assertEquals(given, {
+    idleSeconds: 1,
+    requestSeconds: 2,
+    handshakeSeconds: 3,
+    maxConnections: 4,
+  });
+  assertEquals(parseServerFlags([], program.options)!.more, DEFAULT_LIMITS);
+  using loop = new Loop({ backend: denoConn });
+  assertEquals(httpContext(loop, {}, given).context.handshakeTimeoutMs, 3000);
+});

@@ -60,6 +60,11 @@ for (
       "--workers 2 needs --backend epoll: " +
       "the deno backend cannot share a port without --unstable-net",
     ],
+    [
+      "a timeout that is none",
+      ["--request-timeout", "0"],
+      '--request-timeout must be a whole number from 1 to 86400, not "0"',
+    ],
     ["--tls without a certificate", ["--tls"], "--tls needs --cert and --key"],
     ["a certificate without --tls", CERTIFICATE, "--cert, --key and --passphrase need --tls"],
     [
@@ -118,10 +123,11 @@ programTest("http_server tells a missing --allow-ffi in one line", ["epoll"], as
 Deno.test("http_server shows its flags with --help", async () => {
   const { code, stdout } = await run(["--help"]);
   assertEquals(code, 0);
-  const flags = stdout.matchAll(/^ {2}(--[a-z]+) /gm).map(([, flag]) => flag);
+  const flags = stdout.matchAll(/^ {2}(--[a-z-]+) /gm).map(([, flag]) => flag);
   assertEquals(
     [...flags].join(" "),
-    "--host --port --backend --mode --tls --cert --key --passphrase --workers --help",
+    "--host --port --backend --mode --tls --cert --key --passphrase --workers " +
+      "--idle-timeout --request-timeout --handshake-timeout --max-connections --help",
   );
 });
 

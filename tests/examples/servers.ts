@@ -1,5 +1,12 @@
 /** Runs the example servers in the test's own process, on each backend. */
-import { type BackendFactory, denoConn, epoll, type ListenSocket, Loop } from "@usockets/usockets";
+import {
+  type BackendFactory,
+  denoConn,
+  epoll,
+  type ListenSocket,
+  Loop,
+  type LoopOptions,
+} from "@usockets/usockets";
 import type { ListenFlags, Listening } from "../../examples/support/server.ts";
 import { nativeTest } from "../support/native.ts";
 import { readAll, writeAll } from "../support/streams.ts";
@@ -20,17 +27,19 @@ export function serverTest(
   name: string,
   listen: (loop: Loop, flags: ListenFlags) => Listening,
   test: (server: RunningServer) => Promise<void>,
+  options: Pick<LoopOptions, "timeoutGranularityMs"> = {},
 ): void {
-  Deno.test(`${name} (deno)`, () => withServer(denoConn, listen, test));
-  nativeTest(`${name} (epoll)`, () => withServer(epoll, listen, test));
+  Deno.test(`${name} (deno)`, () => withServer(denoConn, listen, test, options));
+  nativeTest(`${name} (epoll)`, () => withServer(epoll, listen, test, options));
 }
 
 async function withServer(
   backend: BackendFactory,
   listen: (loop: Loop, flags: ListenFlags) => Listening,
   test: (server: RunningServer) => Promise<void>,
+  options: LoopOptions,
 ): Promise<void> {
-  using loop = new Loop({ backend });
+  using loop = new Loop({ ...options, backend });
   const flags = { host: "127.0.0.1", port: 0, tls: undefined, reusePort: false, more: undefined };
   const { listener, drain } = listen(loop, flags);
   const running = loop.run();
