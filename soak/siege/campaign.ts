@@ -118,16 +118,25 @@ async function settle(): Promise<void> {
 }
 
 /**
- * A process of the siege. Attackers have the lowest priority: they share a core with the visitors,
- * whose own waiting for it would be taken for the server's.
+ * What makes attackers the last to run: they share a core with the visitors, whose own waiting for
+ * it would be taken for the server's. Where the kernel groups processes by session, `nice` counts
+ * inside of a session only, and the session has one of its own.
  */
+const LAST_TO_RUN = [
+  "sh",
+  "-c",
+  'echo 19 2>/dev/null >/proc/$$/autogroup; exec nice -n 19 "$@"',
+  "attacker",
+];
+
+/** A process of the siege, in a session of its own. It ends with its standard input. */
 class Actor implements AsyncDisposable {
   readonly #process: Process;
 
   constructor(role: Role, target: Target, cores: string) {
-    const nice = role.is === "visitors" ? [] : ["nice", "-n", "19"];
+    const how = ["setsid", ...(role.is === "visitors" ? [] : LAST_TO_RUN)];
     const mission = JSON.stringify({ role, target });
-    this.#process = new Process([...nice, Deno.execPath(), "run", "-A", ACTOR, mission], cores);
+    this.#process = new Process([...how, Deno.execPath(), "run", "-A", ACTOR, mission], cores);
   }
 
   async order(seconds: number): Promise<unknown> {
