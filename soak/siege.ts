@@ -35,6 +35,7 @@ async function main(): Promise<void> {
     calmSeconds: quick ? 1.5 : 3,
     siegeSeconds: quick ? 4 : 8,
     warmUpSeconds: 2,
+    settleSeconds: 1,
     slow: parseNumber("--slow", slow, 1, 15_000),
     floodPerSecond: parseNumber("--flood", flood, 1, 5000),
     visitors: 64,

@@ -30,6 +30,8 @@ export interface Effort {
   readonly siegeSeconds: number;
   /** An attack that is not measured: the server's code is being compiled. */
   readonly warmUpSeconds: number;
+  /** Behind an attack: what it left is done with. */
+  readonly settleSeconds: number;
   readonly slow: number;
   readonly floodPerSecond: number;
   readonly visitors: number;
@@ -83,6 +85,8 @@ export async function besiege(
   };
   const rest = async (seconds: number) => await visitors.order(seconds) as VisitorsReply;
 
+  const settle = () => new Promise((resolve) => setTimeout(resolve, effort.settleSeconds * 1000));
+
   onProgress("warming up");
   await rest(effort.calmSeconds);
   await attack(effort.warmUpSeconds);
@@ -110,11 +114,6 @@ async function startServer({ flags, isTls }: Form, files: CertificateFiles, core
   const port = Number(/^Listening on \w+:\/\/[\d.]+:(\d+) /.exec(line)?.[1]);
   if (!(port > 0)) throw new Error(`printed ${JSON.stringify(line)}, not its port`);
   return { server, port };
-}
-
-/** What the attack left behind is done with. */
-async function settle(): Promise<void> {
-  await new Promise((resolve) => setTimeout(resolve, 1000));
 }
 
 /**

@@ -2,7 +2,13 @@
  * Connections that cost their client next to nothing and hold on to what the server gives them.
  * @module
  */
-import type { Loop, Socket, SocketContext, TlsOptions } from "@usockets/usockets";
+import {
+  CloseCode,
+  type Loop,
+  type Socket,
+  type SocketContext,
+  type TlsOptions,
+} from "@usockets/usockets";
 import { hostOf, type SlowlorisReply } from "./orders.ts";
 
 /** How many connections may be on their way at once. */
@@ -74,9 +80,9 @@ export class Slowloris {
         this.#toOpen.push(context);
         this.#connecting--;
       },
-      onClose: (socket) => {
+      onClose: (socket, code) => {
         for (const part of this.#open) part.delete(socket);
-        if (this.#isOver) return;
+        if (this.#isOver || code === CloseCode.Freed) return;
         this.#closed++;
         this.#toOpen.push(context);
         if (tls !== undefined && socket.tls === null) this.#connecting--;
