@@ -81,7 +81,9 @@ function intro({ visitors, requestsPerSecond, slow, floodPerSecond }: Effort): s
     `${slow} slow clients and up to ${floodPerSecond} connects a second attack.`,
     "The server has one core. Its clients share the other, the attackers at nice 19, so that what",
     "is measured is the server's waiting and not the clients'. Latency, in ms, counts from when a",
-    "request was due; how late it was sent, in calm and under siege, stands at the end.",
+    "request was due. At the end stand, in calm and under siege: how late it was sent (p99), and how",
+    "much of the time the server, and its clients, could have run but waited for their core. More",
+    "than a few per cent: something else runs on this machine, and the figures are rough.",
   ].join("\n");
 }
 

@@ -76,5 +76,6 @@ prepare((obey) => {
     },
   });
   orders.start(READABLE);
+  answer("ready");
 });
 loop.runBlocking();

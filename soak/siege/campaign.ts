@@ -3,8 +3,8 @@
  * @module
  */
 import { type Cores, partCores } from "../../bench/support/entrant.ts";
-import { Process } from "../../bench/support/processes.ts";
-import type { FormRounds, SiegeRound } from "./figures.ts";
+import { output, Process } from "../../bench/support/processes.ts";
+import type { CalmRound, FormRounds, SiegeRound } from "./figures.ts";
 import type { FloodReply, Role, SlowlorisReply, Target, VisitorsReply } from "./orders.ts";
 
 /** A form of the server. */
@@ -46,7 +46,7 @@ export interface CertificateFiles {
 
 /** The defences, as somebody would set them who expects this. */
 const DEFENCES = [
-  ...["--idle-timeout", "10", "--request-timeout", "3"],
+  ...["--idle-timeout", "60", "--request-timeout", "3"],
   ...["--handshake-timeout", "3", "--max-connections", "8000"],
 ];
 
@@ -73,24 +73,38 @@ export async function besiege(
   const visitors = cast({ is: "visitors", connections, perSecond: requestsPerSecond });
   const slowloris = cast({ is: "slowloris", connections: slow });
   const flood = cast({ is: "flood", perSecond: floodPerSecond });
+  for (const actor of [visitors, slowloris, flood]) await actor.ready();
+  for (const attacker of [slowloris, flood]) await attacker.demote();
 
-  const attack = async (seconds: number): Promise<SiegeRound> => {
-    const all = [visitors, slowloris, flood].map((actor) => actor.order(seconds));
-    const [visits, slow, floods] = await Promise.all(all);
+  const rest = async (seconds: number): Promise<CalmRound> => {
+    const pids = [server.pid, visitors.pid];
+    const beganAt = performance.now();
+    const before = pids.map(waitedNanoseconds);
+    const reply = await visitors.order(seconds) as VisitorsReply;
+    const elapsed = (performance.now() - beganAt) * 1e6;
+    const [ofServer, ofVisitors] = pids.map((pid, i) =>
+      (waitedNanoseconds(pid) - before[i]) / elapsed
+    );
     return {
-      visitors: visits as VisitorsReply,
-      slowloris: slow as SlowlorisReply,
-      flood: floods as FloodReply,
+      visitors: reply,
+      waited: { server: ofServer, visitors: ofVisitors },
     };
   };
-  const rest = async (seconds: number) => await visitors.order(seconds) as VisitorsReply;
+  const attack = async (seconds: number): Promise<SiegeRound> => {
+    const [seen, slow, floods] = await Promise.all([
+      rest(seconds),
+      slowloris.order(seconds) as Promise<SlowlorisReply>,
+      flood.order(seconds) as Promise<FloodReply>,
+    ]);
+    return { ...seen, slowloris: slow, flood: floods };
+  };
 
   const settle = () => new Promise((resolve) => setTimeout(resolve, effort.settleSeconds * 1000));
 
   onProgress("warming up");
   await rest(effort.calmSeconds);
   await attack(effort.warmUpSeconds);
-  const calm: VisitorsReply[] = [], siege: SiegeRound[] = [];
+  const calm: CalmRound[] = [], siege: SiegeRound[] = [];
   for (let round = 1; round <= effort.rounds; round++) {
     onProgress(`round ${round} of ${effort.rounds}`);
     await settle();
@@ -100,6 +114,17 @@ export async function besiege(
   await settle();
   calm.push(await rest(effort.calmSeconds));
   return { form: form.name, calm, siege };
+}
+
+/** How long the threads of a process could have run, and waited for a core. */
+function waitedNanoseconds(pid: number): number {
+  let sum = 0;
+  for (const { name } of Deno.readDirSync(`/proc/${pid}/task`)) {
+    try {
+      sum += Number(Deno.readTextFileSync(`/proc/${pid}/task/${name}/schedstat`).split(" ")[1]);
+    } catch { /* it has ended since it was listed */ }
+  }
+  return sum;
 }
 
 async function startServer({ flags, isTls }: Form, files: CertificateFiles, cores: Cores) {
@@ -116,26 +141,34 @@ async function startServer({ flags, isTls }: Form, files: CertificateFiles, core
   return { server, port };
 }
 
-/**
- * What makes attackers the last to run: they share a core with the visitors, whose own waiting for
- * it would be taken for the server's. Where the kernel groups processes by session, `nice` counts
- * inside of a session only, and the session has one of its own.
- */
-const LAST_TO_RUN = [
-  "sh",
-  "-c",
-  'echo 19 2>/dev/null >/proc/$$/autogroup; exec nice -n 19 "$@"',
-  "attacker",
-];
-
 /** A process of the siege, in a session of its own. It ends with its standard input. */
 class Actor implements AsyncDisposable {
   readonly #process: Process;
 
   constructor(role: Role, target: Target, cores: string) {
-    const how = ["setsid", ...(role.is === "visitors" ? [] : LAST_TO_RUN)];
-    const mission = JSON.stringify({ role, target });
-    this.#process = new Process([...how, Deno.execPath(), "run", "-A", ACTOR, mission], cores);
+    const command = [Deno.execPath(), "run", "-A", ACTOR, JSON.stringify({ role, target })];
+    this.#process = new Process(["setsid", ...command], cores);
+  }
+
+  /** It waits for orders. */
+  async ready(): Promise<void> {
+    await this.#process.readLine(PATIENCE_SECONDS);
+  }
+
+  /**
+   * Makes an attacker the last to run: it shares a core with the visitors, whose own waiting for it
+   * would be taken for the server's. Where the kernel groups processes by session, `nice` counts
+   * inside of a session only, and the session has one of its own.
+   */
+  async demote(): Promise<void> {
+    await output("renice", ["-n", "19", "-g", String(this.pid)]);
+    try {
+      Deno.writeTextFileSync(`/proc/${this.pid}/autogroup`, "19");
+    } catch { /* no such grouping */ }
+  }
+
+  get pid(): number {
+    return this.#process.pid;
   }
 
   async order(seconds: number): Promise<unknown> {

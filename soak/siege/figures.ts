@@ -8,9 +8,18 @@ import type { FloodReply, SlowlorisReply, VisitorsReply } from "./orders.ts";
 /** A siege may make the 99th percentile so many times what it is in calm. */
 export const MOST = 5;
 
-/** What was seen while the server was attacked. */
-export interface SiegeRound {
+/** What was seen while nobody attacked. */
+export interface CalmRound {
   readonly visitors: VisitorsReply;
+  /**
+   * The part of the time that the server, or the visitors, could have run and waited for a core:
+   * taken by whatever else this machine does, for attackers are the last to run.
+   */
+  readonly waited: { readonly server: number; readonly visitors: number };
+}
+
+/** What was seen while the server was attacked. */
+export interface SiegeRound extends CalmRound {
   readonly slowloris: SlowlorisReply;
   readonly flood: FloodReply;
 }
@@ -18,7 +27,7 @@ export interface SiegeRound {
 /** All rounds of one form of the server. */
 export interface FormRounds {
   readonly form: string;
-  readonly calm: readonly VisitorsReply[];
+  readonly calm: readonly CalmRound[];
   readonly siege: readonly SiegeRound[];
 }
 
@@ -41,15 +50,16 @@ export interface VisitFigures {
   readonly p999: number;
   /** 99th percentile of how late requests were sent. */
   readonly lateness: number;
+  readonly waited: CalmRound["waited"];
 }
 
 /** Sums up a form. */
 export function figuresOf({ form, calm, siege }: FormRounds): FormFigures {
   const inCalm = visitFigures(calm);
-  const underSiege = visitFigures(siege.map(({ visitors }) => visitors));
+  const underSiege = visitFigures(siege);
   const errors: Record<string, number> = {};
-  for (const reply of [...calm, ...siege.map(({ visitors }) => visitors)]) {
-    for (const [kind, count] of Object.entries(reply.errors)) {
+  for (const { visitors } of [...calm, ...siege]) {
+    for (const [kind, count] of Object.entries(visitors.errors)) {
       errors[kind] = (errors[kind] ?? 0) + count;
     }
   }
@@ -65,13 +75,18 @@ export function figuresOf({ form, calm, siege }: FormRounds): FormFigures {
   };
 }
 
-function visitFigures(replies: readonly VisitorsReply[]): VisitFigures {
-  const of = (pick: (reply: VisitorsReply) => number) => median(replies.map(pick));
+function visitFigures(rounds: readonly CalmRound[]): VisitFigures {
+  const of = (pick: (reply: VisitorsReply) => number) =>
+    median(rounds.map(({ visitors }) => pick(visitors)));
   return {
     p50: of(({ latency }) => latency.p50),
     p99: of(({ latency }) => latency.p99),
     p999: of(({ latency }) => latency.p999),
     lateness: of(({ lateness }) => lateness.p99),
+    waited: {
+      server: median(rounds.map(({ waited }) => waited.server)),
+      visitors: median(rounds.map(({ waited }) => waited.visitors)),
+    },
   };
 }
 
@@ -110,6 +125,8 @@ const COLUMNS: readonly (readonly [title: string, cell: (figures: FormFigures) =
     "sent late",
     ({ calm, siege }) => `${milliseconds(calm.lateness)}/${milliseconds(siege.lateness)}`,
   ],
+  ["server waited", ({ calm, siege }) => shares(calm.waited.server, siege.waited.server)],
+  ["visitors", ({ calm, siege }) => shares(calm.waited.visitors, siege.waited.visitors)],
 ];
 
 /** A row for each form; times in ms. */
@@ -126,4 +143,8 @@ export function table(all: readonly FormFigures[]): string {
 
 function milliseconds(microseconds: number): string {
   return (microseconds / 1000).toFixed(2);
+}
+
+function shares(calm: number, siege: number): string {
+  return `${Math.round(calm * 100)}/${Math.round(siege * 100)} %`;
 }

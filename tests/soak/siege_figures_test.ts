@@ -1,16 +1,23 @@
 // What the rounds of a siege come to, of figures that nobody measured.
 import { assertEquals } from "@std/assert";
-import { complaints, figuresOf, type SiegeRound, table } from "../../soak/siege/figures.ts";
-import type { VisitorsReply } from "../../soak/siege/orders.ts";
+import {
+  type CalmRound,
+  complaints,
+  figuresOf,
+  type SiegeRound,
+  table,
+} from "../../soak/siege/figures.ts";
 
-function visits(p99: number, errors: Record<string, number> = {}): VisitorsReply {
+function visits(p99: number, errors: Record<string, number> = {}): CalmRound {
   const latency = { p50: p99 / 2, p99, p999: p99 * 2 };
-  return { count: 100, errors, latency, lateness: { p50: 1, p99: 10, p999: 20 } };
+  const lateness = { p50: 1, p99: 10, p999: 20 };
+  const waited = { server: p99 / 1000, visitors: 0 };
+  return { visitors: { count: 100, errors, latency, lateness }, waited };
 }
 
 function siege(p99: number, errors: Record<string, number> = {}): SiegeRound {
   return {
-    visitors: visits(p99, errors),
+    ...visits(p99, errors),
     slowloris: { alive: 2000, closed: p99, failed: 0 },
     flood: { connects: 9000, failed: 0, seconds: 2 },
   };
@@ -24,8 +31,8 @@ Deno.test("figuresOf() takes medians of rounds, and their ratio", () => {
   });
   assertEquals(figures, {
     form: "HTTP",
-    calm: { p50: 125, p99: 250, p999: 500, lateness: 10 },
-    siege: { p50: 500, p99: 1000, p999: 2000, lateness: 10 },
+    calm: { p50: 125, p99: 250, p999: 500, lateness: 10, waited: { server: 0.25, visitors: 0 } },
+    siege: { p50: 500, p99: 1000, p999: 2000, lateness: 10, waited: { server: 1, visitors: 0 } },
     ratio: 4,
     errors: { reset: 3, "status 400": 1 },
     slowloris: { alive: 2000, closed: 1000, failed: 0 },
@@ -33,7 +40,7 @@ Deno.test("figuresOf() takes medians of rounds, and their ratio", () => {
   });
 });
 
-function complaintsOf(calm: VisitorsReply, siege: SiegeRound): string[] {
+function complaintsOf(calm: CalmRound, siege: SiegeRound): string[] {
   return complaints(figuresOf({ form: "HTTP", calm: [calm], siege: [siege] }));
 }
 
@@ -63,9 +70,9 @@ Deno.test("table() has a row for each form, in columns", () => {
   assertEquals(
     lines.map((line) => line.trim().split(/ {2,}/).slice(1).join(" ")),
     [
-      "calm p50 p99 p99.9 siege p50 p99 p99.9 ratio errors slow alive closed connects/s sent late",
-      "0.13 0.25 0.50 0.50 1.00 2.00 4.00 3 2000 1000 4500 0.01/0.01",
-      "0.13 0.25 0.50 0.50 1.00 2.00 4.00 3 2000 1000 4500 0.01/0.01",
+      "calm p50 p99 p99.9 siege p50 p99 p99.9 ratio errors slow alive closed connects/s sent late server waited visitors",
+      "0.13 0.25 0.50 0.50 1.00 2.00 4.00 3 2000 1000 4500 0.01/0.01 25/100 % 0/0 %",
+      "0.13 0.25 0.50 0.50 1.00 2.00 4.00 3 2000 1000 4500 0.01/0.01 25/100 % 0/0 %",
     ],
   );
 });
