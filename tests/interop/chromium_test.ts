@@ -2,7 +2,7 @@
 import { assertEquals } from "@std/assert";
 import { type Browser, chromium } from "playwright-core";
 import { PAGE, WAYS, withHttpServer } from "./support/http_program.ts";
-import { find } from "./support/peer_process.ts";
+import { find } from "./support/preflight.ts";
 
 const ARGS = [
   "--no-sandbox",

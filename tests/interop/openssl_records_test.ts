@@ -6,7 +6,7 @@ import { pattern, sha256 } from "../support/streams.ts";
 import { HANG_MS } from "./support/changes.ts";
 import { certificateFiles } from "./support/files.ts";
 import { quit, rsaCertificate, sClient, sServer } from "./support/openssl.ts";
-import { find } from "./support/peer_process.ts";
+import { find } from "./support/preflight.ts";
 import { BACKENDS, type Manners, World } from "./support/world.ts";
 
 const TLS_12_SUITES = [

@@ -1,40 +1,90 @@
-/** The HTTP server example as a program that speaks TLS, for clients that others wrote. */
+/** The example programs as servers, for clients that others wrote. */
+import { assertEquals } from "@std/assert";
 import { Program } from "../../support/subprocess.ts";
 import { certificateFiles } from "./files.ts";
 
-const HTTP_SERVER = new URL("../../../examples/http_server.ts", import.meta.url);
-
-/** The page that it serves. */
+/** The page that the HTTP server serves. */
 export const PAGE = "<html><body><h1>Why hello there!</h1></body></html>";
 
-/** The ways to run it. */
-export const WAYS: Record<string, string[]> = {
+/** The ways to run a program in one thread. */
+export const MODES: Record<string, string[]> = {
   "epoll": ["--backend", "epoll"],
   "epoll, blocking": ["--backend", "epoll", "--mode", "blocking"],
-  "epoll, 2 workers": ["--backend", "epoll", "--workers", "2"],
-  "epoll, 2 blocking workers": ["--backend", "epoll", "--mode", "blocking", "--workers", "2"],
   "deno": ["--backend", "deno"],
 };
 
-/** Runs it, has it visited, and ends it by Ctrl-C: it must end by itself, in order. */
+/** The ways to run it. */
+export const WAYS: Record<string, string[]> = {
+  ...MODES,
+  "epoll, 2 workers": ["--backend", "epoll", "--workers", "2"],
+  "epoll, 2 blocking workers": ["--backend", "epoll", "--mode", "blocking", "--workers", "2"],
+};
+
+/**
+ * Runs a program, has it visited, and ends it by Ctrl-C: it must end by itself, in order.
+ *
+ * @param path Below the root of the repository.
+ */
+export async function withProgram(
+  path: string,
+  args: string[],
+  visit: (port: number) => Promise<void>,
+): Promise<void> {
+  const program = new Program(new URL(`../../../${path}`, import.meta.url), {
+    args: ["--port", "0", ...args],
+  });
+  try {
+    const line = await program.line();
+    const listening = /^Listening on \w+:\/\/\S+:(-?\d+) /.exec(line);
+    if (listening === null) throw new Error(`no port in: ${line}`);
+    await visit(Number(listening[1]));
+    program.signal("SIGINT");
+    await program.line(); // that it shuts down
+    assertEquals(await program.ended(), 0, "the program's exit code");
+  } finally {
+    await program.kill();
+  }
+}
+
+/** Runs the HTTP server, which speaks TLS. */
 export async function withHttpServer(
   way: string[],
   visit: (url: string, ca: string) => Promise<void>,
 ): Promise<void> {
   using files = await certificateFiles();
   const { cert, key } = files.server;
-  const args = [...way, "--port", "0", "--tls", "--cert", cert, "--key", key];
-  const server = new Program(HTTP_SERVER, { args });
-  try {
-    const line = await server.line();
-    const port = /https:\/\/127\.0\.0\.1:(\d+)/.exec(line)?.[1];
-    if (port === undefined) throw new Error(`no port in: ${line}`);
-    await visit(`https://127.0.0.1:${port}`, files.ca);
-    server.signal("SIGINT");
-    await server.line(); // that it shuts down
-    const code = await server.ended();
-    if (code !== 0) throw new Error(`the server ended with ${code}`);
-  } finally {
-    await server.kill();
-  }
+  await withProgram(
+    "examples/http_server.ts",
+    [...way, "--tls", "--cert", cert, "--key", key],
+    (port) => visit(`https://127.0.0.1:${port}`, files.ca),
+  );
+}
+
+/** Runs the HTTP server without TLS. */
+export async function withPlainHttpServer(
+  way: string[],
+  visit: (url: string) => Promise<void>,
+): Promise<void> {
+  await withProgram("examples/http_server.ts", way, (port) => visit(`http://127.0.0.1:${port}`));
+}
+
+/** Runs the HTTP server on a unix socket. */
+export async function withUnixHttpServer(
+  way: string[],
+  path: string,
+  visit: () => Promise<void>,
+): Promise<void> {
+  await withProgram(
+    "tests/interop/support/unix_http_server.ts",
+    [...way, "--host", path],
+    () => visit(),
+  );
+}
+
+/** Runs the proxy, which must have no error to report in the end. */
+export async function withProxy(
+  args: string[],
+  visit: (port: number) => Promise<void>,
+): Promise<void> {
+  await withProgram("examples/proxy.ts", args, visit);
 }

@@ -1,6 +1,7 @@
 /** The `openssl` program as a peer. */
 import type { CertifiedKey } from "../../support/certificates.ts";
-import { find, PeerProcess } from "./peer_process.ts";
+import { PeerProcess } from "./peer_process.ts";
+import { find } from "./preflight.ts";
 
 /** `openssl s_client`, connected to a port of this machine. */
 export function sClient(port: number, ...args: string[]): PeerProcess {

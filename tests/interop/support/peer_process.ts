@@ -1,29 +1,6 @@
 /** Programs that others wrote, as peers: what they print is awaited, what they read is sent. */
-import { existsSync } from "node:fs";
 import { Changes } from "./changes.ts";
-
-/** How to get what these tests need. */
-const PACKAGES: Record<string, string> = {
-  openssl: "apt-get install openssl",
-  curl: "apt-get install curl",
-  chromium: "apt-get install chromium",
-  node: "install Node 20 or later, such as by apt-get install nodejs",
-};
-
-/**
- * Where a program is. Deno puts a directory into the path of who lacks `node`, where it stands in for
- * that itself: no peer, but the one under test once more.
- *
- * @throws {Error} That says how to install what is missing.
- */
-export function find(program: string): string {
-  if (program.startsWith("/")) return program;
-  for (const directory of (Deno.env.get("PATH") ?? "").split(":")) {
-    const path = `${directory}/${program}`;
-    if (!directory.endsWith("/node_compat_bin") && existsSync(path)) return path;
-  }
-  throw new Error(`Cannot find the program ${program}: ${PACKAGES[program] ?? "install it"}`);
-}
+import { find } from "./preflight.ts";
 
 /** A program that runs beside the loop; killed at the end of its scope, if it has not ended. */
 export class PeerProcess implements AsyncDisposable {
