@@ -1,10 +1,17 @@
 /** curl as a client of the HTTP server example. */
-import { assertEquals, assertMatch } from "@std/assert";
+import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { epoll, type TlsOptions } from "@usockets/usockets";
 import { pattern, sha256 } from "../support/streams.ts";
 import { testCertificates } from "../support/certificates.ts";
-import { certificateFiles } from "./support/files.ts";
-import { PAGE, WAYS, withHttpServer } from "./support/http_program.ts";
+import { certificateFiles, Directory } from "./support/files.ts";
+import {
+  MODES,
+  PAGE,
+  WAYS,
+  withHttpServer,
+  withPlainHttpServer,
+  withUnixHttpServer,
+} from "./support/http_program.ts";
 import { PeerProcess } from "./support/peer_process.ts";
 import { BACKENDS, type OurServer, World } from "./support/world.ts";
 
@@ -56,6 +63,54 @@ for (const [name, way] of Object.entries(WAYS)) {
         assertEquals(answers, `${PAGE} 1 1.1 200\n${PAGE} 0 1.1 200\n`);
       }
     });
+  });
+}
+
+/** The ways of HTTP that have nothing to do with TLS. */
+async function visitPlain(url: string, args: string[]): Promise<void> {
+  const told = [...args, ...TELL];
+  const paths = [...Array(10).keys()].map((i) => `${url}/?${i}`);
+  const kept = paths.map((_, i) => `${PAGE} ${i === 0 ? 1 : 0} 1.1 200\n`).join("");
+  assertEquals(await curl([...told, ...paths]), kept);
+  assertEquals(await curl([...told, "--http1.0", url, url]), `${PAGE} 1 1.1 200\n`.repeat(2));
+  const head = `HTTP/1.1 200 OK\r\nContent-Length: ${PAGE.length}\r\n\r\n`;
+  const heads = `${head} 1 1.1 200\n${head} 0 1.1 200\n`;
+  assertEquals(await curl([...told, "--head", url, url]), heads);
+  const parallel = ["--parallel", "--parallel-immediate", "--parallel-max", "50"];
+  const range = await curl([...args, ...parallel, `${url}/?[1-500]`]);
+  assertEquals(range, PAGE.repeat(500));
+}
+
+for (const [name, way] of Object.entries(MODES)) {
+  Deno.test(`curl fetches from the HTTP server without TLS on ${name}`, async () => {
+    await withPlainHttpServer(way, (url) => visitPlain(url, []));
+  });
+
+  Deno.test(`curl fetches from the HTTP server on a unix socket on ${name}`, async () => {
+    using directory = new Directory();
+    const path = directory.at("http");
+    await withUnixHttpServer(way, path, async () => {
+      await visitPlain("http://localhost", ["--unix-socket", path]);
+    });
+  });
+
+  Deno.test(`curl uploads 100 MB to the HTTP server on ${name}`, async () => {
+    const bytes = 100_000_000;
+    using directory = new Directory();
+    const body = directory.at("body");
+    Deno.writeFileSync(body, pattern(bytes));
+    // It waits for the "100 Continue" longer than for anything else.
+    const args = ["--verbose", "--request", "GET", "--upload-file", body];
+    const upload = [...args, "--expect100-timeout", "10", "--output", directory.at("page")];
+    const tell = ["--write-out", "%{size_upload} %{response_code}\n"];
+    const assertUploads = async (args: string[], url: string) => {
+      const output = await curl([...upload, ...tell, ...args, "--request-target", "/", url]);
+      assertMatch(output, /^< HTTP\/1.1 100 Continue\r?$/m);
+      assertStringIncludes(output, `${bytes} 200\n`);
+      assertEquals(Deno.readTextFileSync(directory.at("page")), PAGE);
+    };
+    await withPlainHttpServer(way, (url) => assertUploads([], url));
+    await withHttpServer(way, (url, ca) => assertUploads(["--cacert", ca], url));
   });
 }
 
