@@ -3,6 +3,7 @@ import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { epoll, type TlsOptions } from "@usockets/usockets";
 import { pattern, sha256 } from "../support/streams.ts";
 import { testCertificates } from "../support/certificates.ts";
+import { curl } from "./support/curl.ts";
 import { certificateFiles, Directory } from "./support/files.ts";
 import {
   MODES,
@@ -12,18 +13,7 @@ import {
   withPlainHttpServer,
   withUnixHttpServer,
 } from "./support/http_program.ts";
-import { PeerProcess } from "./support/peer_process.ts";
 import { BACKENDS, type OurServer, World } from "./support/world.ts";
-
-/** A failed transfer is an exit code; the certificate must verify. */
-const CURL = ["--no-progress-meter", "--max-time", "15"];
-
-/** What curl printed; its exit code must be as expected. */
-async function curl(args: string[], expected = 0): Promise<string> {
-  await using peer = new PeerProcess("curl", [...CURL, ...args]);
-  assertEquals(await peer.ended(), expected, peer.output);
-  return peer.output;
-}
 
 /** Printed behind each transfer: how many connections it needed, over which version of HTTP. */
 const TELL = ["--write-out", " %{num_connects} %{http_version} %{response_code}\\n"];

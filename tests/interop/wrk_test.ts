@@ -1,17 +1,6 @@
-/** wrk as the clients of the HTTP server example: very many requests, on connections that stay. */
-import { assert, assertEquals } from "@std/assert";
+/** wrk as the clients of the HTTP server example. */
 import { WAYS, withHttpServer, withPlainHttpServer } from "./support/http_program.ts";
-import { PeerProcess } from "./support/peer_process.ts";
-
-/** A second of requests; none may fail, by the connection or by its status. */
-async function wrk(url: string): Promise<void> {
-  await using peer = new PeerProcess("wrk", ["-t2", "-c64", "-d1s", "--timeout", "5s", url]);
-  assertEquals(await peer.ended(), 0, peer.output);
-  // wrk tells of errors only where there are any.
-  assertEquals(/Socket errors|Non-2xx/.test(peer.output), false, peer.output);
-  const requests = Number(/(\d+) requests in/.exec(peer.output)?.[1]);
-  assert(requests > 64, peer.output);
-}
+import { wrk } from "./support/wrk.ts";
 
 for (const [name, way] of Object.entries(WAYS)) {
   Deno.test(`wrk meets no error of the HTTP server on ${name}`, async () => {

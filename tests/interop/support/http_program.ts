@@ -1,5 +1,5 @@
 /** The example programs as servers, for clients that others wrote. */
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertMatch } from "@std/assert";
 import { Program } from "../../support/subprocess.ts";
 import { certificateFiles } from "./files.ts";
 
@@ -24,11 +24,13 @@ export const WAYS: Record<string, string[]> = {
  * Runs a program, has it visited, and ends it by Ctrl-C: it must end by itself, in order.
  *
  * @param path Below the root of the repository.
+ * @param onReport Gets the line that it prints in the end.
  */
 export async function withProgram(
   path: string,
   args: string[],
   visit: (port: number) => Promise<void>,
+  onReport?: (line: string) => void,
 ): Promise<void> {
   const program = new Program(new URL(`../../../${path}`, import.meta.url), {
     args: ["--port", "0", ...args],
@@ -40,6 +42,7 @@ export async function withProgram(
     await visit(Number(listening[1]));
     program.signal("SIGINT");
     await program.line(); // that it shuts down
+    onReport?.(await program.line());
     assertEquals(await program.ended(), 0, "the program's exit code");
   } finally {
     await program.kill();
@@ -81,10 +84,14 @@ export async function withUnixHttpServer(
   );
 }
 
-/** Runs the proxy, which must have no error to report in the end. */
+/** Runs the proxy, which tells in the end of no errors but these. */
 export async function withProxy(
   args: string[],
   visit: (port: number) => Promise<void>,
+  errors: RegExp = /^none$/,
 ): Promise<void> {
-  await withProgram("examples/proxy.ts", args, visit);
+  await withProgram("examples/proxy.ts", ["--quiet", ...args], visit, (line) => {
+    const [, told] = /^[1-9]\d* connections, 0 open, .*; errors: (.*)$/.exec(line) ?? [];
+    assertMatch(told ?? line, errors);
+  });
 }
