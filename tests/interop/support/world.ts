@@ -131,11 +131,11 @@ export class OurServer {
   readonly #changes: Changes;
   #taken = 0;
 
-  constructor(context: SocketContext<Talk>, talks: Talk[], changes: Changes) {
+  constructor(context: SocketContext<Talk>, talks: Talk[], changes: Changes, path?: string) {
     this.context = context;
     this.#talks = talks;
     this.#changes = changes;
-    this.port = context.listen({ host: "127.0.0.1", port: 0 }).port;
+    this.port = context.listen(path === undefined ? { host: "127.0.0.1", port: 0 } : { path }).port;
   }
 
   /** Waits for the next connection. */
@@ -158,8 +158,8 @@ export class World implements AsyncDisposable {
     this.#running = this.loop.run();
   }
 
-  /** Listens. */
-  server(tls: TlsOptions | undefined, manners: Manners = {}): OurServer {
+  /** Listens on a port, or at a path. */
+  server(tls: TlsOptions | undefined, manners: Manners = {}, path?: string): OurServer {
     const changes = new Changes(), talks: Talk[] = [];
     const make = () => new Talk(changes);
     const context = this.loop.createContext<Talk, undefined>({
@@ -167,7 +167,7 @@ export class World implements AsyncDisposable {
       socketExt: make,
       tls,
     });
-    return new OurServer(context as SocketContext<Talk>, talks, changes);
+    return new OurServer(context as SocketContext<Talk>, talks, changes, path);
   }
 
   /** A context of clients: those of one share its sessions. */
@@ -186,8 +186,10 @@ export class World implements AsyncDisposable {
 /** A context of clients. */
 export class OurClient {
   readonly #context: SocketContext<Talk>;
+  readonly #hasTls: boolean;
 
   constructor(loop: Loop, tls: TlsOptions | undefined, manners: Manners) {
+    this.#hasTls = tls !== undefined;
     this.#context = loop.createContext<Talk, undefined>({
       ...handlersFor(manners, () => {}),
       onConnectError: (socket, error) => {
@@ -199,9 +201,11 @@ export class OurClient {
     }) as SocketContext<Talk>;
   }
 
-  /** Connects; what follows is the socket's own to tell. */
-  connect(port: number, options: Partial<ConnectOptions<Talk>> = {}): Talk {
-    const target = { host: "127.0.0.1", serverName: "localhost", ...options, port };
+  /** Connects to a port, or to a path; what follows is the socket's own to tell. */
+  connect(at: number | string, options: Partial<ConnectOptions<Talk>> = {}): Talk {
+    const where = typeof at === "number" ? { host: "127.0.0.1", port: at } : { path: at };
+    const name = this.#hasTls ? { serverName: "localhost" } : {};
+    const target = { ...name, ...options, ...where };
     return this.#context.connect(target as ConnectOptions<Talk>).ext;
   }
 }
