@@ -98,6 +98,15 @@ bothWays("24 MiB go each way at once, and each ends by itself", async (talk, pee
   assertEquals(sha256(Deno.readFileSync(at("out"))), sha256(toReceive));
 }, between);
 
+bothWays("what socat has ended stays open in the other direction", async (talk, peer, at) => {
+  await talk.until("end");
+  assertEquals([talk.received.hex(), talk.events.at(-1)], [sha256(toSend), "end"]);
+  talk.sendAll(toReceive, () => talk.socket!.shutdown());
+  assertEquals(await talk.closed(), "close 0", String(talk.reason));
+  assertEquals(await peer.ended(), 0, peer.output);
+  assertEquals(sha256(Deno.readFileSync(at("out"))), sha256(toReceive));
+}, between);
+
 bothWays(
   "a FIN below TLS is Truncated, behind all that came",
   async (talk) => {

@@ -1,5 +1,5 @@
 /**
- * A peer on node:tls, for Node and for what Deno has of it: a client or a server of one connection
+ * A peer on node:tls or node:net, for Node and for what Deno has of it: a client or a server of one connection
  * at a time. It does what it reads, a command a line, and prints what happens, an event a line.
  *
  * The first argument, JSON, is {@linkcode NodePeerOptions} of node_peer.ts.
@@ -11,7 +11,9 @@ import process from "node:process";
 import readline from "node:readline";
 import tls from "node:tls";
 
-const { role, port, tls: options, isRaw, staysSilent } = JSON.parse(process.argv[2]);
+const { role, port, path, tls: options, net: plain, isRaw, staysSilent } = JSON.parse(
+  process.argv[2],
+);
 
 /** The connection at hand, the TCP socket below it where there is one of our own, and a hash. */
 let socket, raw, hash, length;
@@ -57,6 +59,10 @@ function secured() {
 }
 
 function connect() {
+  if (plain) {
+    const where = path === undefined ? { host: "127.0.0.1", port } : { path };
+    return follow(net.connect({ ...where, ...plain }, () => tell("connected")));
+  }
   const all = { host: "127.0.0.1", port, servername: "localhost", session, ...options };
   if (!isRaw) return follow(tls.connect(all, secured));
   raw = net.connect({ host: "127.0.0.1", port, allowHalfOpen: true }, () => {
@@ -65,7 +71,12 @@ function connect() {
 }
 
 function listen() {
-  if (isRaw) {
+  if (plain) {
+    server = net.createServer(plain, (accepted) => {
+      follow(accepted);
+      tell("connected");
+    });
+  } else if (isRaw) {
     server = net.createServer({ allowHalfOpen: true }, (accepted) => {
       raw = accepted;
       follow(new tls.TLSSocket(raw, { isServer: true, ...options }));
@@ -78,7 +89,12 @@ function listen() {
     });
     server.on("tlsClientError", (error) => tell("tlsClientError", error.code ?? error.message));
   }
-  server.listen(0, "127.0.0.1", () => tell("listening", server.address().port));
+  if (path === undefined) server.listen(0, "127.0.0.1", listening);
+  else server.listen(path, listening);
+}
+
+function listening() {
+  tell("listening", server.address().port ?? 0);
 }
 
 /** The pattern of streams.ts. */
@@ -103,7 +119,12 @@ const COMMANDS = {
   destroy: () => socket.destroy(),
   /** Below TLS, behind a last word. */
   fin: () => socket.write("last\n", () => raw.end()),
-  reset: () => raw.resetAndDestroy(),
+  reset: () => (raw ?? socket).resetAndDestroy(),
+  pause: () => {
+    socket.pause();
+    tell("paused");
+  },
+  resume: () => socket.resume(),
   renegotiate: () => socket.renegotiate({}, (error) => tell("renegotiated", error?.code ?? "")),
   /** What was handed out before is worth nothing from here on. */
   forget: () => server.setTicketKeys(Buffer.alloc(48, 7)),

@@ -1,4 +1,4 @@
-/** node:tls as a peer, in Node or in Deno: see node_peer.mjs. */
+/** node:tls or node:net as a peer, in Node or in Deno: see node_peer.mjs. */
 import { assertEquals } from "@std/assert";
 import { fileURLToPath } from "node:url";
 import { PeerProcess } from "./peer_process.ts";
@@ -14,6 +14,10 @@ export interface NodePeerOptions {
   role: "client" | "server";
   /** Where a client connects to. */
   port?: number;
+  /** Where a client connects to, or a server listens, in place of a port. */
+  path?: string;
+  /** Of net.connect() or net.createServer(): no TLS. */
+  net?: Record<string, unknown>;
   /** Of tls.connect() or tls.createServer(). */
   tls?: Record<string, unknown>;
   /** TLS on a TCP socket that can be ended or reset by itself. */
@@ -33,7 +37,7 @@ export interface NodeInfo {
   subject: string | null;
 }
 
-/** A peer on node:tls. */
+/** A peer on node:tls or node:net. */
 export class NodePeer extends PeerProcess {
   constructor(runtime: string[], options: NodePeerOptions) {
     const program = fileURLToPath(new URL("./node_peer.mjs", import.meta.url));
