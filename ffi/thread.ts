@@ -80,6 +80,8 @@ class Thread {
   #isQuiet = false;
   /** Those waited for in another thread; null while this one is awake. */
   #asleep: EpollBackend[] | null = null;
+  /** That wait is to end. */
+  #isInterrupted = false;
   /** What is to be closed when that wait is over. */
   #closings: (() => void)[] = [];
   /** Of this thread; -1 if it could not be found: then ticks alone give Deno its turns. */
@@ -138,7 +140,9 @@ class Thread {
 
   /** There is something to do that is no event of a descriptor. */
   kick(): void {
-    this.#asleep?.[0].interruptWait();
+    if (this.#asleep === null) return;
+    this.#isInterrupted = true;
+    this.#asleep[0].interruptWait();
   }
 
   /** A loop got its first, or lost its last, reason to keep running. */
@@ -262,6 +266,7 @@ class Thread {
   async #sleep(root: Root, libc: Libc): Promise<void> {
     if (this.#hasChanged || this.#isTurnDue || root.isUrgent) return;
     this.#asleep = this.#backends;
+    this.#isInterrupted = false;
     const glances = this.#glance(root, libc);
     await root.selector.waitElsewhere();
     clearInterval(glances);
@@ -280,7 +285,9 @@ class Thread {
     const glances = setInterval(() => {
       if (!hasAsked) libc.gettidAsync().then(() => clearInterval(glances));
       hasAsked = true;
-      if (!root.isFreed && !this.#hasChanged) root.poll(false);
+      if (root.isFreed || this.#hasChanged) return;
+      root.poll(false);
+      if (this.#isInterrupted) this.kick(); // the glance may have read it before the wait saw it
     }, GLANCE_MS);
     Deno.unrefTimer(glances as unknown as number);
     return glances;

@@ -294,6 +294,45 @@ Deno.test({
   },
 });
 
+Deno.test({
+  name: "a loop that has nothing left to do ends, though a glance met the news before the wait did",
+  ignore,
+  async fn() {
+    const lines = await linesOf(`
+      const libc = Deno.dlopen("libc.so.6", {
+        pipe: { parameters: ["buffer"], result: "i32" },
+        write: { parameters: ["i32", "buffer", "i32"], result: "i32" },
+        read: { parameters: ["i32", "buffer", "i32"], result: "i32", nonblocking: true },
+      }).symbols;
+      const ends = new Int32Array(2);
+      libc.pipe(new Uint8Array(ends.buffer));
+      const loop = new Loop({ backend: epoll });
+      const timer = loop.createTimer();
+      const run = loop.run().then(() => console.log("ended"));
+      const fires = (ms) => new Promise((resolve) => timer.set(resolve, ms));
+      await fires(300);
+      // Deno has 32 such threads; the loop's next wait does not begin before the bytes come.
+      const fired = fires(300);
+      const reads = Array.from({ length: 40 }, () => libc.read(ends[0], new Uint8Array(1), 1));
+      await fired;
+      timer.set(() => {}, 100_000);
+      // No event tells that it has fallen asleep again.
+      await new Promise((resolve) => setTimeout(resolve, 300));
+      timer.close();
+      // No event tells that it has had its glance.
+      await new Promise((resolve) => setTimeout(resolve, 300));
+      libc.write(ends[1], new Uint8Array(40), 40);
+      await Promise.all(reads);
+      setTimeout(() => {
+        console.log("goes on");
+        Deno.exit();
+      }, 10_000);
+      await run;
+      Deno.exit();`);
+    assertEquals(lines, ["ended"]);
+  },
+});
+
 nativeTest("a resting loop that gets something to do out of descriptors is served", async () => {
   let fails = false, failures = 0;
   const loop = loopWith((real) => ({
