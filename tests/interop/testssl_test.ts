@@ -53,7 +53,7 @@ const OWN: Record<string, [id: RegExp, finding: RegExp][]> = {
   ],
   deno: [
     [/^cipher_order$/, /^NOT a cipher order/],
-    [/^TLS_session_ticket$/, /^no/],
+    [/^TLS_session_ticket$/, /^(no|valid for \d+ seconds only \(<daily\))/],
   ],
 };
 
