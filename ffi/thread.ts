@@ -287,7 +287,8 @@ class Thread {
       hasAsked = true;
       if (root.isFreed || this.#hasChanged) return;
       root.poll(false);
-      if (this.#isInterrupted) this.kick(); // the glance may have read it before the wait saw it
+      // The glance may have read the word before the wait saw it, and left handshakes for later.
+      if (this.#isInterrupted || root.isUrgent) this.kick();
     }, GLANCE_MS);
     Deno.unrefTimer(glances as unknown as number);
     return glances;

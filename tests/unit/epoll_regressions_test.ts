@@ -333,6 +333,54 @@ Deno.test({
   },
 });
 
+Deno.test({
+  name: "handshakes that a glance puts off go on, though nothing else happens",
+  ignore,
+  async fn() {
+    const lines = await linesOf(`
+      const libc = Deno.dlopen("libc.so.6", {
+        pipe: { parameters: ["buffer"], result: "i32" },
+        write: { parameters: ["i32", "buffer", "i32"], result: "i32" },
+        read: { parameters: ["i32", "buffer", "i32"], result: "i32", nonblocking: true },
+      }).symbols;
+      const ends = new Int32Array(4);
+      const bytes = new Uint8Array(ends.buffer);
+      libc.pipe(bytes);
+      libc.pipe(bytes.subarray(8));
+      const loop = new Loop({ backend: epoll });
+      const { promise, resolve } = Promise.withResolvers();
+      const poll = loop.createPoll(ends[2], {
+        onReady: () => {
+          poll.stop();
+          while (loop.lowPriority.admit({ readmit: () => true }));
+          loop.lowPriority.admit({ readmit: () => (resolve(), true) });
+          libc.write(ends[1], new Uint8Array(40), 40);
+        },
+      });
+      poll.start(1);
+      const timer = loop.createTimer();
+      const fires = (ms) => new Promise((resolve) => timer.set(resolve, ms));
+      loop.integrate();
+      await fires(300);
+      const fired = fires(300);
+      // Deno has 32 such threads; the loop's next wait does not begin before the bytes come.
+      const reads = Array.from({ length: 40 }, () => libc.read(ends[0], new Uint8Array(1), 1));
+      await fired;
+      timer.set(() => {}, 100_000); // keeps the loop running
+      // No event tells that it has fallen asleep again.
+      await new Promise((resolve) => setTimeout(resolve, 300));
+      libc.write(ends[3], new Uint8Array(1), 1);
+      setTimeout(() => {
+        console.log("forgotten");
+        Deno.exit();
+      }, 5_000);
+      await promise;
+      console.log("goes on");
+      Deno.exit();`);
+    assertEquals(lines, ["goes on"]);
+  },
+});
+
 nativeTest("a resting loop that gets something to do out of descriptors is served", async () => {
   let fails = false, failures = 0;
   const loop = loopWith((real) => ({
