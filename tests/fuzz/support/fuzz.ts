@@ -1,0 +1,20 @@
+/**
+ * How much is tried, and from which seed. `FUZZ_FACTOR=100 FUZZ_SEED=7 deno test …` looks longer and
+ * elsewhere; what fails says its seed and path, and belongs into the corpora.
+ */
+import type fc from "fast-check";
+
+const factor = Number(Deno.env.get("FUZZ_FACTOR") ?? 1);
+const seed = Number(Deno.env.get("FUZZ_SEED") ?? 20_240_501);
+
+/** For `fc.assert()`: this many runs, times the factor. */
+export function runs<T>(count: number, options: fc.Parameters<T> = {}): fc.Parameters<T> {
+  return { seed, numRuns: Math.ceil(count * factor), ...options };
+}
+
+/** The pieces of bytes that are cut at these places, taken modulo their length. */
+export function cut(bytes: Uint8Array, places: readonly number[]): Uint8Array[] {
+  const sorted = places.map((place) => place % (bytes.length + 1)).sort((a, b) => a - b);
+  return [...sorted, bytes.length].map((end, i) => bytes.subarray(sorted[i - 1] ?? 0, end))
+    .filter((piece) => piece.length > 0);
+}
