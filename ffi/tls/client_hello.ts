@@ -36,11 +36,12 @@ function readMessage(bytes: Uint8Array): Uint8Array | number {
     if (bytes.length >= at + 2 && bytes[at + 1] !== 3) return EMPTY;
     if (bytes.length < at + 5) return at + 5;
     const end = at + 5 + (bytes[at + 3] << 8 | bytes[at + 4]);
-    if (end === at + 5 || end > at + 5 + RECORD_BYTES_MAX || end > BYTES_MAX) return EMPTY;
+    if (end > at + 5 + RECORD_BYTES_MAX || end > BYTES_MAX) return EMPTY;
     if (bytes.length < end) return end;
     message.set(bytes.subarray(at + 5, end), length);
     length += end - at - 5;
     at = end;
+    if (length === 0) continue; // OpenSSL passes empty records over
     if (message[0] !== CLIENT_HELLO) return EMPTY;
     const total = 4 + (message[1] << 16 | message[2] << 8 | message[3]);
     if (length >= 4 && length >= total) return message.subarray(0, total);
