@@ -38,7 +38,6 @@ export function fuzzTest(
 export class FuzzedServer implements AsyncDisposable {
   readonly port: number;
   readonly #backend: keyof typeof BACKENDS;
-  readonly #ca: string;
   readonly #loop: Loop;
   readonly #listener: ListenSocket;
   readonly #running: Promise<void>;
@@ -53,7 +52,7 @@ export class FuzzedServer implements AsyncDisposable {
     backend: keyof typeof BACKENDS,
     tls: TlsOptions = {},
   ): Promise<FuzzedServer> {
-    const { server, ca } = await testCertificates();
+    const { server } = await testCertificates();
     const other = await certificateFor("other.test");
     // What it hands out is counted of the library alone: the peers have an OpenSSL of their own.
     const real = backend === "epoll" ? openLibssl() : null;
@@ -61,7 +60,7 @@ export class FuzzedServer implements AsyncDisposable {
     if (counted) replaceLibssl(counted.libssl);
     try {
       const options = { alpnProtocols: ["h2", "http/1.1"], ...server, ...tls };
-      return new FuzzedServer(backend, options, ca, counted, other);
+      return new FuzzedServer(backend, options, counted, other);
     } finally {
       if (real) replaceLibssl(real);
     }
@@ -70,12 +69,10 @@ export class FuzzedServer implements AsyncDisposable {
   private constructor(
     backend: keyof typeof BACKENDS,
     tls: TlsOptions,
-    ca: string,
     counted: CountedLibssl | null,
     other: TlsOptions,
   ) {
     this.#backend = backend;
-    this.#ca = ca;
     this.#counted = counted;
     const errors: unknown[] = this.#errors = [];
     this.#loop = new Loop({
@@ -139,9 +136,9 @@ export class FuzzedServer implements AsyncDisposable {
 
   /** A client that nothing is wrong with. */
   async serveHealthy(): Promise<void> {
-    const conn = await Deno.connect({ hostname, port: this.port });
-    const { port } = conn.localAddr;
-    const tls = await Deno.startTls(conn, { hostname: "localhost", caCerts: [this.#ca] });
+    const { ca, client } = await testCertificates();
+    const tls = await Deno.connectTls({ hostname, port: this.port, caCerts: [ca], ...client });
+    const { port } = tls.localAddr;
     await writeAll(tls, new TextEncoder().encode("still there?"));
     const buffer = new Uint8Array(100);
     let answer = "";
