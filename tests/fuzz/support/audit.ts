@@ -70,7 +70,10 @@ export class Life {
     if (this.code === CloseCode.Tls) assertMatch(this.reason!.message, /^Cannot .*: ./);
     if (this.code !== CloseCode.Tls || this.reason instanceof Deno.errors.UnexpectedEof) return;
     assertInstanceOf(this.reason, Deno.errors.InvalidData);
-    assertMatch(this.reason.code ?? this.reason.message, /^ERR_SSL_[A-Z0-9_]+$/);
+    assertMatch(
+      this.reason.code ?? this.reason.message,
+      /^(ERR_SSL|CERT|INVALID|UNABLE|X509)_[A-Z0-9_]+$/,
+    );
   }
 }
 
