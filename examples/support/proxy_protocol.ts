@@ -130,8 +130,9 @@ function endOfLine(bytes: Uint8Array): number {
 
 function canonical(family: "IPv4" | "IPv6", text: string): string | undefined {
   if (family === "IPv4") return ipaddr.IPv4.isValidFourPartDecimal(text) ? text : undefined;
-  if (text.includes("%") || !ipaddr.IPv6.isValid(text)) return undefined;
-  return ipaddr.IPv6.parse(text).toString();
+  // ipaddr.js takes leading zeros too, and ::1.2.3.4 for ::ffff:1.2.3.4.
+  const url = /^[\da-f:.]+$/i.test(text) ? URL.parse(`http://[${text}]`) : null;
+  return url?.hostname.slice(1, -1);
 }
 
 function portOf(text: string): number | undefined {
@@ -240,14 +241,15 @@ export function ipAddresses(
   destination: string,
   destinationPort: number,
 ): IpAddresses | null {
-  const from = ipaddr.isValid(source) ? ipaddr.parse(source.replace(/%.*/, "")) : null;
-  const to = ipaddr.isValid(destination) ? ipaddr.parse(destination.replace(/%.*/, "")) : null;
-  if (from === null || to === null || from.kind() !== to.kind()) return null;
+  const family = source.includes(":") ? "IPv6" : "IPv4";
+  const from = canonical(family, source.replace(/%.*/, ""));
+  const to = canonical(family, destination.replace(/%.*/, ""));
+  if (from === undefined || to === undefined) return null;
   return {
-    family: from.kind() === "ipv4" ? "IPv4" : "IPv6",
-    source: from.toString(),
+    family,
+    source: from,
     sourcePort,
-    destination: to.toString(),
+    destination: to,
     destinationPort,
   };
 }

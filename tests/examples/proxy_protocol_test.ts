@@ -222,3 +222,15 @@ Deno.test("ipAddresses() tells nothing of unix sockets, and leaves out zones", (
   assertEquals(ipAddresses("127.0.0.1", 1, "::1", 2), null);
   assert(ipAddresses("127.0.0.1", 1, "127.0.0.2", 2)?.family === "IPv4");
 });
+
+Deno.test("an IPv4 address at the end of an IPv6 one makes no other of it", () => {
+  const header = (ip: string) => parseProxyHeader(bytes(`PROXY TCP6 ${ip} ::1 1 2\r\n`));
+  const sourceOf = (ip: string) => (header(ip) as { addresses: ProxyAddresses }).addresses.source;
+  for (const [ip, expected] of [["::1.2.3.4", "::102:304"], ["::ffff:1.2.3.4", "::ffff:102:304"]]) {
+    assertEquals(sourceOf(ip), expected);
+    assertEquals(ipAddresses(ip, 1, "::1", 2)?.source, expected);
+  }
+  for (const ip of ["::01.2.3.4", "::ffff:010.2.3.4", "::ffff:0x10.2.3.4"]) {
+    assertEquals(describe(header(ip)), "the header has an address that is not IPv6");
+  }
+});
