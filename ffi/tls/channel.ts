@@ -23,7 +23,7 @@ import {
   X509_CHECK_FLAG_NEVER_CHECK_SUBJECT,
   X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS,
 } from "./constants.ts";
-import { opensslError, tlsError } from "./errors.ts";
+import { handshakeCutShort, opensslError, tlsError } from "./errors.ts";
 import { concat, memory } from "./memory.ts";
 import type { Handle } from "./libssl.ts";
 import type { SecureContext } from "./secure_context.ts";
@@ -137,6 +137,7 @@ export class TlsChannel {
     const reason = libssl.SSL_get_error(this.#ssl, result);
     if (reason === SSL_ERROR_WANT_WRITE) this.#block();
     else if (reason !== SSL_ERROR_WANT_READ) this.#failed("Cannot finish the TLS handshake");
+    if (reason === SSL_ERROR_ZERO_RETURN) this.error = handshakeCutShort(); // by a close_notify
     this.#send(false); // an answer, or an alert that says why
   }
 

@@ -97,6 +97,12 @@ export function verifyFailure(libssl: Libssl, ssl: Handle): { code: string; text
   };
 }
 
+/** The peer ended the connection, or TLS itself, before hands were shaken. */
+export function handshakeCutShort(): Error {
+  const what = "Cannot finish the TLS handshake: the peer closed the connection";
+  return new Deno.errors.UnexpectedEof(what);
+}
+
 /** A client asked for another name in its second ClientHello than its options were chosen by. */
 export function serverNameChanged(): Error {
   const what = "Cannot finish the TLS handshake: the client changed the server name";

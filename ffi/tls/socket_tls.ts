@@ -22,7 +22,7 @@ import type { EpollSocket } from "../socket.ts";
 import type { TlsBuffers } from "./buffers.ts";
 import { type Expectations, TlsChannel } from "./channel.ts";
 import { EarlyWrites } from "./early_writes.ts";
-import { serverNameChanged } from "./errors.ts";
+import { handshakeCutShort, serverNameChanged } from "./errors.ts";
 import { ChannelInfo } from "./info.ts";
 import { LINGER_MS, Lingering } from "./lingering.ts";
 import { concat } from "./memory.ts";
@@ -262,10 +262,7 @@ export class SocketTls implements LowPriority, Deferred {
   /** The transport ended: after a close_notify as it should, otherwise too early. */
   transportEnded(): void {
     if (this.#lingering !== null) return this.#nobodySpeaks();
-    if (!this.#isEstablished) {
-      const what = "Cannot finish the TLS handshake: the peer closed the connection";
-      return this.#failed(CloseCode.Tls, new Deno.errors.UnexpectedEof(what));
-    }
+    if (!this.#isEstablished) return this.#failed(CloseCode.Tls, handshakeCutShort());
     if (this.#channel!.isEnded) return;
     const what = "Cannot read: the peer closed the connection without close_notify";
     this.#failed(CloseCode.Truncated, new Deno.errors.UnexpectedEof(what));

@@ -234,6 +234,17 @@ nativeTest("a ClientHello that is cut off is onClose(Tls) when the peer goes", a
   }
 });
 
+nativeTest(
+  "a close_notify in the middle of a handshake is onClose(Tls) with UnexpectedEof",
+  async () => {
+    const hello = await clientHello("other.test");
+    const closeNotify = new Uint8Array([21, 3, 3, 0, 2, 1, 0]);
+    const story = await serve((served) => send(served, hello, closeNotify).then(() => {}));
+    assertFailed(story);
+    assertInstanceOf(story.closed[0].reason, Deno.errors.UnexpectedEof);
+  },
+);
+
 nativeTest("a ClientHello changed anywhere is refused or answered, and nothing worse", async () => {
   const hello = await clientHello("other.test");
   const story = await serve(async (served) => {
