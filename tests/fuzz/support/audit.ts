@@ -72,7 +72,7 @@ export class Life {
     assertInstanceOf(this.reason, Deno.errors.InvalidData);
     assertMatch(
       this.reason.code ?? this.reason.message,
-      /^(ERR_SSL|CERT|INVALID|UNABLE|X509)_[A-Z0-9_]+$/,
+      /^[A-Z][A-Z0-9_]+$/,
     );
   }
 }
