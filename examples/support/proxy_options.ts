@@ -113,15 +113,23 @@ export interface UpstreamAddress {
 
 /** Reads the address of an upstream. */
 export function parseAddress(text: string): UpstreamAddress {
-  if (text.startsWith("unix:") && text.length > 5) {
-    return { text, isTls: false, target: { path: text.slice(5).replace(/^@/, "\0") } };
-  }
+  const path = unixPath(text);
+  if (path !== null) return { text, isTls: false, target: { path } };
   const match = /^(tls:\/\/)?(?:\[([^[\]]+)\]|([^[\]:/]+)):(\d{1,5})$/.exec(text);
   const port = Number(match?.[4]);
-  if (match === null || port < 1 || port > 65535) {
+  if (match === null || port < 1 || port > 65535 || text.includes("\0")) {
     throw new UsageError(`an upstream is HOST:PORT, tls://HOST:PORT or unix:PATH, not ${text}`);
   }
   return { text, isTls: match[1] !== undefined, target: { host: match[2] ?? match[3], port } };
+}
+
+/** The path of a unix address, null for another: what is no path could never be connected to. */
+function unixPath(text: string): string | null {
+  if (!/^unix:(?!@?$)/.test(text) || text.includes("\0")) return null;
+  const path = text.slice(5), isAbstract = path.startsWith("@");
+  // An abstract name needs no NUL behind it.
+  if (new TextEncoder().encode(path).length > (isAbstract ? 108 : 107)) return null;
+  return isAbstract ? `\0${path.slice(1)}` : path;
 }
 
 /** Upstreams for one server name, and perhaps a certificate of its own. */
@@ -169,8 +177,11 @@ function parseConfig(file: string, text: string): Routes {
     if (typeof value !== "object" || value === null || Array.isArray(value)) {
       return fail(`${what} must be an object`);
     }
-    const unknown = names.length > 0 && Object.keys(value).find((name) => !names.includes(name));
-    return unknown ? fail(`${what} has an unknown key, "${unknown}"`) : { ...value };
+    const unknown = names.length === 0
+      ? undefined
+      : Object.keys(value).find((name) => !names.includes(name));
+    if (unknown !== undefined) return fail(`${what} has an unknown key, "${unknown}"`);
+    return { ...value };
   };
   const addresses = (what: string, value: unknown): UpstreamAddress[] => {
     const list = Array.isArray(value) ? value : [value];

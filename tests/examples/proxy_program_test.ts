@@ -78,6 +78,8 @@ for (
     ["[]", "it must be an object"],
     ["{}", 'it has neither "upstreams" nor "routes"'],
     ['{"upstream": "h:1"}', 'it has an unknown key, "upstream"'],
+    ['{"": "h:1"}', 'it has an unknown key, ""'],
+    ['{"upstreams": "unix:@"}', `"upstreams": ${ADDRESS_FORMS}, not unix:@`],
     ['{"upstreams": [1]}', '"upstreams" must be an address, or a list of them'],
     ['{"upstreams": "h"}', `"upstreams": ${ADDRESS_FORMS}, not h`],
     ['{"routes": {"a": {}}}', 'the route "a" has no "upstreams"'],
