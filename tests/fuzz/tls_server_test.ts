@@ -1,9 +1,9 @@
 // First flights of clients, recorded and changed: the server refuses each, tells why, and serves
 // others.
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertInstanceOf } from "@std/assert";
 import { CloseCode } from "@usockets/usockets";
 import fc from "fast-check";
-import { concat } from "../support/streams.ts";
+import { concat, writeAll } from "../support/streams.ts";
 import { cut, runs } from "./support/fuzz.ts";
 import { change, encodeHello, parseHello } from "./support/hello.ts";
 import { encodeRecords, HANDSHAKE, parseRecords, recordChange } from "./support/records.ts";
@@ -52,4 +52,23 @@ for (const backend of Object.keys(BACKENDS) as (keyof typeof BACKENDS)[]) {
       runs(250),
     );
   });
+
+  // Deno keeps the transport of a handshake that has not ended, until the peer goes away.
+  if (backend === "deno") continue;
+  fuzzTest(
+    backend,
+    "a first flight that stops anywhere is waited for no longer than said",
+    async () => {
+      await using server = await FuzzedServer.start(backend, { handshakeTimeoutSeconds: 1 });
+      const hellos = recordings().map(({ flights }) => flights[0].bytes);
+      const lives = await Promise.all(hellos.map((hello, i) => {
+        const length = Math.ceil(hello.length * (i + 1) / hellos.length);
+        return server.meet((conn) => writeAll(conn, hello.subarray(0, length)));
+      }));
+      for (const { code, reason } of lives) {
+        assertEquals(code, CloseCode.Tls);
+        assertInstanceOf(reason, Deno.errors.TimedOut);
+      }
+    },
+  );
 }

@@ -67,8 +67,11 @@ export class Life {
 
   /** Of the epoll backend: which error it was can be told without its text. */
   checkCode(): void {
-    if (this.code === CloseCode.Tls) assertMatch(this.reason!.message, /^Cannot .*: ./);
-    if (this.code !== CloseCode.Tls || this.reason instanceof Deno.errors.UnexpectedEof) return;
+    const { reason } = this;
+    if (this.code !== CloseCode.Tls) return;
+    assertMatch(reason!.message, /^Cannot .*: ./);
+    const { UnexpectedEof, TimedOut } = Deno.errors;
+    if (reason instanceof UnexpectedEof || reason instanceof TimedOut) return;
     assertInstanceOf(this.reason, Deno.errors.InvalidData);
     assertMatch(
       this.reason.code ?? this.reason.message,
