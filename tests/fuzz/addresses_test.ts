@@ -37,6 +37,13 @@ const ipv6 = fc.oneof(
   // With zeros in it, which is where the forms differ.
   fc.array(fc.constantFrom(0, 0, 0, 1, 255), { minLength: 16, maxLength: 16 })
     .map((bytes) => new Uint8Array(bytes)),
+  // An IPv4 address in it, or nearly so.
+  fc.tuple(fc.ipV4(), fc.nat(15), fc.constantFrom(0, 1, 255)).map(([ip, at, byte]) => {
+    const address = new Uint8Array(16);
+    address.set([255, 255, ...ip.split(".").map(Number)], 10);
+    address[at] = byte;
+    return address;
+  }),
 );
 
 function ipv6Sockaddr(address: Uint8Array, port: number) {
