@@ -87,7 +87,7 @@ nativeTest("the server name in a changed ClientHello is the one that OpenSSL fin
       assertEquals(found, HOST_NAME.test(expected) ? expected : "");
       if (found !== "") named++;
     }),
-    runs(1500),
+    runs(1000),
   );
   assertGreater(named, 100);
   assertGreater(refused, 100);
@@ -110,6 +110,6 @@ Deno.test("a ClientHello in pieces says what it says as a whole, changed or not"
         assertEquals(readServerName(concat([bytes, behind])), found);
       },
     ),
-    runs(1500),
+    runs(1000),
   );
 });

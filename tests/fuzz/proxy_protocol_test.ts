@@ -152,9 +152,9 @@ Deno.test("a line of version 1 is taken where each of its fields is right", () =
       assertSameInPieces(bytes, places);
       if (addresses !== "error" && addresses !== null) taken++;
     }),
-    runs(4000),
+    runs(2500),
   );
-  assertGreater(taken, 50);
+  assertGreater(taken, 20);
 });
 
 Deno.test("a line of version 1 ends within 107 bytes, or is refused there", () => {
@@ -237,7 +237,7 @@ Deno.test("a header of version 2 is taken where its parts fit", () => {
       assertEquals(bytesOfIp(about.source), [...addresses.subarray(0, at / 2)]);
       assertEquals(bytesOfIp(about.destination), [...addresses.subarray(at / 2, at)]);
     }),
-    runs(3000),
+    runs(2000),
   );
   assertGreater(taken, 500);
   assertGreater(awaited, 50);

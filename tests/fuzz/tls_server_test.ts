@@ -49,7 +49,7 @@ for (const backend of Object.keys(BACKENDS) as (keyof typeof BACKENDS)[]) {
         assertEquals(life.handshakes, 0); // it has the key of nobody
         assert(life.code === CloseCode.Tls || life.code === CloseCode.Reset, String(life.code));
       }),
-      runs(250),
+      runs(100),
     );
   });
 

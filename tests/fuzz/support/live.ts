@@ -1,8 +1,8 @@
 /** Live handshakes, in which somebody in the middle changes what one side says. */
 import fc from "fast-check";
 import { HandDriven } from "../../support/hand_driven.ts";
-import { concat, writeAll } from "../../support/streams.ts";
-import { cut } from "./fuzz.ts";
+import { concat } from "../../support/streams.ts";
+import { cut, deliver } from "./fuzz.ts";
 import { encodeRecords, parseRecords, type RecordChange, recordChange } from "./records.ts";
 
 /** So long nothing comes, where the other waits too: for the rest of what was cut short. */
@@ -91,11 +91,7 @@ export class LivePeer {
 
   async #send(): Promise<void> {
     const bytes = this.#peer.take();
-    if (bytes.length > 0) await this.#write(this.#tamper(this.#role, bytes));
-  }
-
-  async #write(pieces: Uint8Array[]): Promise<void> {
-    for (const piece of pieces) await writeAll(this.#conn, piece);
+    if (bytes.length > 0) await deliver(this.#conn, this.#tamper(this.#role, bytes));
   }
 
   /** False at the end. */

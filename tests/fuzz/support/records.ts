@@ -109,7 +109,7 @@ const foreign: fc.Arbitrary<TlsRecord> = fc.record({
 /** Any change. */
 export const recordChange: fc.Arbitrary<RecordChange> = fc.oneof(
   repackaging,
-  { weight: 3, arbitrary: flip },
+  { weight: 6, arbitrary: flip },
   fc.tuple(place, fc.integer({ min: 0, max: 255 })).map(([at, type]) =>
     changing(`type ${type}`, false, at, (record) => [{ ...record, type }])
   ),

@@ -11,9 +11,11 @@ import {
 import { openLibssl, replaceLibssl } from "../../../ffi/tls/libssl.ts";
 import { certificateFor, testCertificates } from "../../support/certificates.ts";
 import { CountedLibssl } from "../../support/counted_libssl.ts";
+import { settledDescriptors, steadyDescriptors } from "../../support/descriptors.ts";
 import { isLinux, nativeTest } from "../../support/native.ts";
 import { readAll, writeAll } from "../../support/streams.ts";
 import { audited, Life } from "./audit.ts";
+import { deliver } from "./fuzz.ts";
 
 const hostname = "127.0.0.1";
 
@@ -30,8 +32,14 @@ export function fuzzTest(
   test: () => Promise<void>,
 ): void {
   const title = `${backend}: ${name}`;
-  if (backend === "epoll" || isLinux) nativeTest(title, test);
-  else Deno.test(title, test);
+  if (backend === "epoll") return nativeTest(title, test);
+  Deno.test(title, async () => {
+    if (!isLinux) return await test();
+    const before = await steadyDescriptors();
+    await test();
+    const left = await settledDescriptors(before) - before;
+    assert(left <= 0, `${left} descriptors were left open`); // Deno closes some late
+  });
 }
 
 /** A server that echoes. */
@@ -107,7 +115,7 @@ export class FuzzedServer implements AsyncDisposable {
   /** Sends pieces and ends; what comes is read until the server ends too. */
   async send(pieces: Uint8Array[]): Promise<Life> {
     return await this.meet(async (conn) => {
-      for (const piece of pieces) await writeAll(conn, piece);
+      await deliver(conn, pieces);
       await conn.closeWrite();
     });
   }
