@@ -9,7 +9,8 @@
 import { denoConn, epoll, Loop, type Socket, type TlsOptions } from "@usockets/usockets";
 import { chromium } from "playwright-core";
 import { certificateFiles } from "../interop/support/files.ts";
-import { find, PeerProcess } from "../interop/support/peer_process.ts";
+import { PeerProcess } from "../interop/support/peer_process.ts";
+import { find } from "../interop/support/preflight.ts";
 import { testCertificates } from "../support/certificates.ts";
 import { concat, writeAll } from "../support/streams.ts";
 import { type Flight, keep, type Recording } from "./support/recordings.ts";

@@ -6,7 +6,8 @@
  * Needs curl, node and chromium.
  */
 import { chromium } from "playwright-core";
-import { find, PeerProcess } from "../interop/support/peer_process.ts";
+import { PeerProcess } from "../interop/support/peer_process.ts";
+import { find } from "../interop/support/preflight.ts";
 import { writeAll } from "../support/streams.ts";
 
 const hostname = "127.0.0.1";
