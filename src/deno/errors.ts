@@ -26,6 +26,14 @@ export function isOutOfResources(error: unknown): boolean {
     /os error (23|24|12|105)\b/.test(String((error as Error).message));
 }
 
+/**
+ * Whether accept() failed for one connection only, which its peer has reset by now: the next may be
+ * fine.
+ */
+export function isOfOneConnection(error: unknown): boolean {
+  return closeCodeOf(error) === CloseCode.Reset;
+}
+
 /** An error that says what could not be done: "Cannot connect to …: why", or that a name has no address. */
 export function explainAddress(what: string, host: string | undefined, error: unknown): Error {
   // Deno has no class of error for names that do not resolve.

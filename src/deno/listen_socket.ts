@@ -10,7 +10,7 @@ import { handshakesFor } from "../low_priority.ts";
 import { describeAddress, type ListenOptions } from "../options.ts";
 import type { DenoBackend } from "./backend.ts";
 import type { Completion } from "./completions.ts";
-import { explainAddress, isOutOfResources } from "./errors.ts";
+import { explainAddress, isOfOneConnection, isOutOfResources } from "./errors.ts";
 import { close, disableNagle, ipOf } from "./conn.ts";
 import { DenoSocket } from "./socket.ts";
 import { checkServer, type DenoTls, refuse } from "./tls.ts";
@@ -141,10 +141,12 @@ export class DenoListenSocket extends ListenSocket implements Completion {
   }
 
   /**
-   * No failure to accept one connection ends the listener. A peer that is gone already is nothing;
-   * running out of descriptors, or whatever else fails again and again, is waited out.
+   * No failure to accept one connection ends the listener. Peers that are gone already are nothing,
+   * however many, but for a turn each, so that a flood of them starves nobody; running out of
+   * descriptors, or whatever else fails again and again, is waited out.
    */
   #acceptFailed(error: unknown): void {
+    if (isOfOneConnection(error)) return void setImmediate(() => this.accept());
     this.#failures++;
     if (!isOutOfResources(error) && this.#failures < 10) return this.accept();
     const ms = Math.min(BACK_OFF_MS * 2 ** Math.min(this.#failures - 1, 10), BACK_OFF_MS_MAX);

@@ -36,7 +36,7 @@ export class RawPeer implements Peer, ResettingPeer {
 
   /** Connects; TLS is agreed on when it returns. */
   static *connect(t: Fixture, listener: ListenSocket): Script<RawPeer> {
-    const peer = RawPeer.#connect(t, listener); // the kernel does it, before anybody accepts
+    const peer = RawPeer.dial(t, listener);
     if (t.transport.isTls) {
       const tls = new RawTls(peer.#fd);
       yield* peer.#tlsCall("shake hands", tls, () => tls.handshake());
@@ -45,7 +45,8 @@ export class RawPeer implements Peer, ResettingPeer {
     return peer;
   }
 
-  static #connect(t: Fixture, listener: ListenSocket): RawPeer {
+  /** Connects and says nothing, in TLS neither: the kernel does it, before anybody accepts. */
+  static dial(t: Fixture, listener: ListenSocket): RawPeer {
     const what = "Cannot connect a peer";
     const libc = openLibc();
     const { isUnix } = t.transport;
@@ -95,6 +96,12 @@ export class RawPeer implements Peer, ResettingPeer {
 
   close(): void {
     this.#tls?.end();
+    this.#release();
+  }
+
+  /** Is gone at once: with a RST, but on unix sockets. */
+  vanish(): void {
+    if (!this.#t.transport.isUnix) resetOnClose(this.#libc, this.#fd);
     this.#release();
   }
 
