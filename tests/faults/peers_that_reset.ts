@@ -164,16 +164,17 @@ export const peersThatReset: Behaviours = (behaviour) => {
         codes.push(code);
         listener.close();
       };
-      let victim: Socket | undefined;
+
       const attack: Attack = {
         t,
-        reset: () => victim!.reset(),
+        reset: () => victim.reset(),
         adopter: () => t.server({ onClose }),
       };
       const bystander = new Bystander(t, () => codes.length === 1);
       const listener = t.listen(t.server({ ...landing(t, moment.server(attack)), onClose }));
       const handlers = moment.attacker?.(attack) ?? {};
-      victim = attackers.context(landing(t, handlers), t.clientTls).connect(t.addressOf(listener));
+      const context = attackers.context(landing(t, handlers), t.clientTls);
+      const victim: Socket = context.connect(t.addressOf(listener));
       await attackers.run();
       const { code, unixCode = code } = moment;
       assertEquals(codes, [t.transport.isUnix ? unixCode : code]);
