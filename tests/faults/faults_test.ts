@@ -8,6 +8,7 @@ import { handshakesCutShort, upgradesCutShort } from "./handshakes_cut_short.ts"
 import { listenersReopened, loopsFreed } from "./loops_at_risk.ts";
 import { closingForNobody, peersThatNeverRead } from "./peers_that_never_read.ts";
 import { peersThatReset } from "./peers_that_reset.ts";
+import { unixPaths } from "./unix_paths.ts";
 
 for (const transport of transports) {
   const { backend, isBlocking, isTls, isUnix } = transport;
@@ -15,6 +16,7 @@ for (const transport of transports) {
   if (isTls) conformance(transport, "handshakes cut short", handshakesCutShort);
   if (!isTls && !isUnix) conformance(transport, "upgrades cut short", upgradesCutShort);
   conformance(transport, "peers that never read", peersThatNeverRead);
+  if (isUnix) conformance(transport, "unix paths", unixPaths);
   conformance(transport, "one byte at a time", bytewise);
   conformance(transport, "listeners reopened", listenersReopened);
   // two of them cannot both block the thread

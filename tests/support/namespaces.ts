@@ -27,10 +27,10 @@ function succeeds(script: string): boolean {
 }
 
 /** What Deno is called with to run a program that is given as text, for scripts of the shell. */
-export function denoRun(source: string): string {
+export function denoRun(source: string, deno: string = Deno.execPath()): string {
   const url = `data:application/typescript,${encodeURIComponent(source)}`;
   const flags = "--quiet --no-prompt --no-lock --no-check --no-config --unstable-net --allow-all";
-  return `"${Deno.execPath()}" run ${flags} '${url.replaceAll("'", "%27")}'`;
+  return `"${deno}" run ${flags} '${url.replaceAll("'", "%27")}'`;
 }
 
 /** Runs a script in a network and with mounts of its own; everything that it started ends with it. */
