@@ -1,8 +1,10 @@
 /** Descriptors that run out, where tests/unit does not look: connects of the Deno backend, and TLS. */
-import { assertEquals, assertGreater } from "@std/assert";
+import { assertEquals, assertGreater, assertRejects } from "@std/assert";
 import "../support/preload.ts";
 import { testCertificates } from "../support/certificates.ts";
 import { modUrl, Program, runProgram } from "../support/subprocess.ts";
+
+const hostname = "127.0.0.1";
 
 /** What few descriptors leave room for, and what must find none. */
 const header = `
@@ -69,6 +71,58 @@ Deno.test("connects of the Deno backend out of descriptors fail, timers go on", 
     stderr,
   );
 });
+
+for (const run of ["run", "runBlocking"]) {
+  Deno.test({
+    name: `who waits for 5 s is reset by an epoll listener, and the next is served (${run})`,
+    ignore: Deno.build.os !== "linux",
+    async fn() {
+      const program = new Program(
+        `${header}
+        const loop = new Loop({ backend: epoll });
+        const { now } = performance;
+        const orders = {
+          exhaust,
+          release,
+          wait: () => performance.now = () => now.call(performance) + 6000,
+        };
+        const context = loop.createContext({
+          onOpen: (socket) => void socket.write("hi"),
+          onData(socket, data) {
+            orders[new TextDecoder().decode(data)]();
+            socket.write("ok");
+          },
+        });
+        console.log(context.listen({ host, port: 0 }).port);
+        await loop.${run}();`,
+        { descriptors: 64 },
+      );
+      const port = Number(await program.line());
+      const hear = async (conn: Deno.Conn) => {
+        const buffer = new Uint8Array(2);
+        return new TextDecoder().decode(buffer.subarray(0, await conn.read(buffer) ?? 0));
+      };
+      using first = await Deno.connect({ hostname, port });
+      assertEquals(await hear(first), "hi");
+      const order = async (what: string) => {
+        await first.write(new TextEncoder().encode(what));
+        assertEquals(await hear(first), "ok");
+      };
+      await order("exhaust");
+      const waiting = await Promise.all(
+        Array.from({ length: 100 }, () => Deno.connect({ hostname, port })),
+      );
+      const ends = waiting.map((conn) => hear(conn));
+      await order("wait");
+      for (const end of ends) await assertRejects(() => end, Deno.errors.ConnectionReset);
+      for (const conn of waiting) conn.close();
+      await order("release");
+      using next = await Deno.connect({ hostname, port });
+      assertEquals(await hear(next), "hi");
+      await program.kill();
+    },
+  });
+}
 
 for (const backend of ["denoConn", "epoll"]) {
   Deno.test({
