@@ -138,7 +138,7 @@ class Connecting implements Opening {
         return this.#fail(toError(error));
       }
     }
-    resolveElsewhere(libc, this.#host, port).then(
+    resolveElsewhere(libc, this.#host, port, () => !this.#isOver).then(
       (addresses) => this.#later(() => this.#tryAll(addresses)),
       (error) => this.#fail(error),
     );

@@ -32,11 +32,21 @@ const LOOK_UPS = 8;
 let lookUps = 0;
 const waiting: (() => void)[] = [];
 
-/** The same in another thread. */
-export async function resolveElsewhere(libc: Libc, host: string, port: number): Promise<Bytes[]> {
+/**
+ * The same in another thread.
+ *
+ * @param isWanted Is asked when its turn has come: who gave up waiting keeps nobody else from it.
+ */
+export async function resolveElsewhere(
+  libc: Libc,
+  host: string,
+  port: number,
+  isWanted: () => boolean,
+): Promise<Bytes[]> {
   if (lookUps === LOOK_UPS) await new Promise<void>((resolve) => waiting.push(resolve));
   else lookUps++;
   try {
+    if (!isWanted()) return [];
     const call = prepare(host, 0);
     const code = await libc.getaddrinfoAsync(call.node, null, call.hints, call.result);
     return finish(libc, call, code, host, port);

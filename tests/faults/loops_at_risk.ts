@@ -66,7 +66,7 @@ export const loopsFreed: Behaviours = (behaviour) => {
       await t.run();
       if (who === "this loop") {
         while (codes.server.length < count) {
-          // the other loop goes on in turns of Deno's
+          // no event of this thread tells how far the other loop is
           await new Promise((resolve) => setTimeout(resolve, 1));
         }
         assert(!other.isFreed);

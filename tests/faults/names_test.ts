@@ -1,6 +1,10 @@
 /** Name servers that are down, or that never answer. */
 import { assertEquals } from "@std/assert";
+import "../support/preload.ts";
+import { epoll, Loop } from "@usockets/usockets";
+import { openLibc, replaceLibc } from "../../ffi/libc.ts";
 import { denoRun, runInNamespace, whyNoNamespaces } from "../support/namespaces.ts";
+import { nativeTest } from "../support/native.ts";
 import { modUrl } from "../support/subprocess.ts";
 
 const isSkipped = whyNoNamespaces === undefined ? "" : ` (skipped: ${whyNoNamespaces})`;
@@ -101,4 +105,42 @@ Deno.test({
       assertEquals(lines.sort(), [...expected, "others served: true"].sort(), ways[i] + stderr);
     }
   },
+});
+
+nativeTest("connects that gave up waiting for their look-up have none", async () => {
+  const libc = openLibc();
+  const asked: string[] = [];
+  const answers: ((code: number) => void)[] = [];
+  const EAI_NONAME = -2;
+  replaceLibc({
+    ...libc,
+    getaddrinfoAsync(node) {
+      asked.push(new TextDecoder().decode((node as Uint8Array).subarray(0, -1)));
+      return new Promise<number>((resolve) => answers.push(resolve));
+    },
+  });
+  try {
+    using loop = new Loop({ backend: epoll, timeoutGranularityMs: 5 });
+    const failed: string[] = [];
+    const client = loop.createContext({
+      onConnectError(_socket, error) {
+        failed.push(error.name);
+        if (error.name === "TimedOut") return;
+        // all that still wait are wanted, or were
+        for (const answer of answers.splice(0)) answer(EAI_NONAME);
+      },
+    });
+    const places = 8;
+    for (let i = 0; i < places; i++) client.connect({ host: `slow${i}`, port: 1 });
+    for (let i = 0; i < 5; i++) client.connect({ host: "late", port: 1, timeoutSeconds: 0.01 });
+    for (let i = 0; i < 5; i++) client.connect({ host: "closed", port: 1 }).close();
+    client.connect({ host: "patient", port: 1 });
+    loop.createTimer().set(() => answers.shift()!(EAI_NONAME), 50);
+    await loop.run();
+    assertEquals(asked, [...Array.from({ length: places }, (_, i) => `slow${i}`), "patient"]);
+    assertEquals(failed.filter((name) => name === "TimedOut").length, 5);
+    assertEquals(failed.filter((name) => name === "NotFound").length, places + 1);
+  } finally {
+    replaceLibc(libc);
+  }
 });

@@ -24,7 +24,7 @@ async function dribble(conn: Deno.Conn, text: string): Promise<number> {
   for (const byte of encoder.encode(text)) {
     await conn.write(new Uint8Array([byte])).catch(() => {});
     sent++;
-    // as slow as it may be without being idle
+    // no event: it is as slow as it may be without being idle
     await Promise.race([reading, new Promise((resolve) => setTimeout(resolve, 20))]);
     if (hasEnded) break;
   }
@@ -44,6 +44,7 @@ async function behave(conn: Deno.Conn): Promise<number> {
     const count = await conn.read(buffer);
     if (count === null) break;
     answers++;
+    // no event: it takes its time, as people do
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
   return answers;
