@@ -93,7 +93,7 @@ export const closingForNobody: Behaviours = (behaviour) => {
     const attacker = neverRead(t, attackers, {
       stuck(socket, flood) {
         ({ accepted } = flood);
-        attackers.after(200, () => {
+        attackers.after(100, () => {
           clock.jump(29_000);
           attackers.after(30, () => {
             assertEquals([isClosed, attacker.isClosed], [true, false]);
