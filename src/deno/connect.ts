@@ -11,6 +11,9 @@ import { explainAddress } from "./errors.ts";
 import { DenoSocket } from "./socket.ts";
 import { type DenoTls, refuse } from "./tls.ts";
 
+/** How soon a unix path whose backlog is full is tried again, in milliseconds. */
+const FULL_BACKLOG_MS = 10;
+
 /** Starts to connect; the socket opens or fails in a later iteration. */
 export function connect<S, C>(
   backend: DenoBackend,
@@ -42,7 +45,7 @@ export function connect<S, C>(
     ? dialTls(host, options.port!, tls)
     : options.path === undefined
     ? dialTcp(socket, host, options.port!)
-    : Deno.connect({ transport: "unix", path: options.path });
+    : dialUnix(socket, options.path);
   dialed.then(
     (conn) => socket.connected(conn),
     (error) => socket.connectFailed(explainAddress(`Cannot connect to ${name}`, host, error)),
@@ -71,6 +74,28 @@ async function dialTcp(
   const conn = await Deno.connect({ hostname, port, signal: abort.signal });
   disableNagle(conn);
   return conn;
+}
+
+/** Where the server's backlog is full, the system says so at once, and a port would let it wait. */
+async function dialUnix(
+  socket: DenoSocket<unknown, unknown>,
+  path: string,
+): Promise<Deno.Conn> {
+  for (;;) {
+    try {
+      return await Deno.connect({ transport: "unix", path });
+    } catch (error) {
+      if (!(error instanceof Deno.errors.WouldBlock) || socket.isClosed) throw error;
+    }
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, FULL_BACKLOG_MS);
+      socket.onCancel(() => {
+        clearTimeout(timer);
+        resolve();
+      });
+    });
+    if (socket.isClosed) throw new Deno.errors.Interrupted("cancelled");
+  }
 }
 
 /**

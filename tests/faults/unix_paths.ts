@@ -1,8 +1,11 @@
 /** Unix paths at which nobody can be reached. */
 import { assert, assertEquals, assertInstanceOf } from "@std/assert";
+import { epoll, Loop } from "@usockets/usockets";
 import type { Behaviours } from "../conformance/fixture.ts";
 import { leaveDeadSocket } from "../conformance/listening_paths.ts";
 import { Bystander } from "../conformance/trials.ts";
+import { Attackers } from "../support/attackers.ts";
+import { RawPeer } from "../support/raw_peer.ts";
 
 const { ConnectionRefused, FilesystemLoop, NotADirectory, NotFound } = Deno.errors;
 
@@ -46,6 +49,51 @@ export const unixPaths: Behaviours = (behaviour) => {
       assertEquals(bystander.isSound, true, "another connection was disturbed");
     },
   );
+
+  behaviour("connects to a path whose backlog is full wait, or are given up", async (t) => {
+    const count = 10;
+    const attackers = new Attackers(t); // a backlog can be given to those alone
+    const address = t.address();
+    let opened = 0, closed = 0;
+    const server = attackers.context({});
+    const listener = server.listen({ ...address, backlog: 1 });
+    const failed: Error[] = [];
+    const client = t.client({
+      onOpen(socket) {
+        opened++;
+        socket.end();
+      },
+      onClose() {
+        if (++closed === count) listener.close();
+      },
+      onConnectError: (_socket, error) => void failed.push(error),
+    });
+    for (let i = 0; i < count; i++) client.connect(t.addressOf(listener));
+    const cancelled = Array.from({ length: count }, () => client.connect(t.addressOf(listener)));
+    for (const socket of cancelled) socket.close();
+    await attackers.run();
+    assertEquals([opened, closed, failed], [count, count, []]);
+  });
+
+  behaviour("timeoutSeconds ends a connect to a path whose backlog stays full", async (t) => {
+    const address = t.address();
+    assert("path" in address);
+    // nobody runs it: it accepts nobody
+    using idle = new Loop({ backend: epoll });
+    idle.createContext().listen({ ...address, backlog: 1 });
+    const fillers = [0, 1].map(() => RawPeer.dialPath(t, address.path));
+    const failed: Error[] = [];
+    const client = t.client({
+      onOpen: () => assert(false, "opened"),
+      onConnectError: (_socket, error) => void failed.push(error),
+    });
+    client.connect({ ...address, timeoutSeconds: 0.05 });
+    const cancelled = client.connect(address);
+    t.loop.createTimer().set(() => cancelled.close(), 30);
+    await t.run();
+    for (const filler of fillers) filler.vanish();
+    assertEquals(failed.map(({ name }) => name), ["TimedOut"]);
+  });
 
   behaviour("a path that is replaced while it is listened on is the newcomer's", async (t) => {
     const address = t.address();

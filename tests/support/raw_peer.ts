@@ -47,17 +47,23 @@ export class RawPeer implements Peer, ResettingPeer {
 
   /** Connects and says nothing, in TLS neither: the kernel does it, before anybody accepts. */
   static dial(t: Fixture, listener: ListenSocket): RawPeer {
+    return t.transport.isUnix
+      ? RawPeer.dialPath(t, listener.host)
+      : RawPeer.#dial(t, AF_INET, ipv4Sockaddr("127.0.0.1", listener.port)!);
+  }
+
+  /** The same, to whoever listens on a unix path. */
+  static dialPath(t: Fixture, path: string): RawPeer {
+    return RawPeer.#dial(t, AF_UNIX, unixSockaddr(path));
+  }
+
+  static #dial(t: Fixture, family: number, address: Uint8Array<ArrayBuffer>): RawPeer {
     const what = "Cannot connect a peer";
     const libc = openLibc();
-    const { isUnix } = t.transport;
-    const address = isUnix
-      ? unixSockaddr(listener.host)
-      : ipv4Sockaddr("127.0.0.1", listener.port)!;
-    const family = isUnix ? AF_UNIX : AF_INET;
     const fd = check(libc, what, libc.socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0));
     check(libc, what, libc.connect(fd, address, address.length));
     setNonblocking(libc, fd, what);
-    if (!isUnix) setOption(libc, fd, IPPROTO_TCP, TCP_NODELAY, 1, what);
+    if (family === AF_INET) setOption(libc, fd, IPPROTO_TCP, TCP_NODELAY, 1, what);
     return new RawPeer(t, libc, fd);
   }
 
