@@ -88,15 +88,19 @@ function server(backend: string, run: string): string {
     await loop.${run}();`;
 }
 
-/** The two ends of a cable; probes and repetitions soon come to an end. */
+/**
+ * The two ends of a cable; probes and repetitions soon come to an end. The other's hardware address is
+ * not asked for: without an answer to that, some of what is said here is that the host is unreachable.
+ */
 const script = (program: string) => `
   ip link set lo up
-  ip link add us0 type veth peer name us1
+  ip link add us0 type veth peer name us1 address 02:00:00:00:00:02
   unshare --net ${denoRun(peer)} & export PEER=$!
   while [ "$(readlink /proc/$PEER/ns/net)" = "$(readlink /proc/self/ns/net)" ]; do :; done
   ip link set us1 netns $PEER
   ip addr add 10.77.0.1/24 dev us0
   ip link set us0 up
+  ip neighbour add 10.77.0.2 lladdr 02:00:00:00:00:02 dev us0
   nsenter --net -t $PEER sh -c "ip addr add 10.77.0.2/24 dev us1; ip link set us1 up"
   cd /proc/sys/net/ipv4
   echo 1 | tee tcp_keepalive_time tcp_keepalive_intvl tcp_keepalive_probes tcp_syn_retries

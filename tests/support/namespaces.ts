@@ -6,7 +6,7 @@ import type { ProgramResult } from "./subprocess.ts";
 const HANG_MS = 30_000;
 
 /** What a program has for itself: processes too, of which the first takes all others along. */
-const OWN = ["--mount", "--net", "--pid", "--fork", "--mount-proc"];
+const OWN = ["--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"];
 
 /** Why no program can have its own; undefined where one can. */
 export const whyNoNamespaces: string | undefined = Deno.build.os !== "linux"
