@@ -69,7 +69,7 @@ export class CountedLibssl {
       const address = addressOf(ssl);
       free(ssl);
       this.#take("SSL", address);
-      for (const bio of this.#bios.get(address) ?? []) this.#take("BIO", bio);
+      for (const bio of this.#bios.get(address) ?? []) if (bio !== 0n) this.#take("BIO", bio);
       this.#bios.delete(address);
     };
     this.libssl = calls as unknown as Libssl;
