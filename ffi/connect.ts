@@ -26,7 +26,15 @@ import {
   IPPROTO_TCP,
   TCP_NODELAY,
 } from "./constants.ts";
-import { check, EAGAIN, ECONNREFUSED, EINPROGRESS, lastErrno, systemError } from "./errno.ts";
+import {
+  check,
+  EAGAIN,
+  ECONNREFUSED,
+  EINPROGRESS,
+  EINTR,
+  lastErrno,
+  systemError,
+} from "./errno.ts";
 import { checkNet, checkNotDenied, checkUnixPath } from "./permissions.ts";
 import { resolve, resolveElsewhere, resolveLiteral } from "./resolve.ts";
 import type { Watched } from "./selector.ts";
@@ -206,7 +214,9 @@ class Connecting implements Opening {
         this.#delay(FULL_BACKLOG_MS);
         return true;
       }
-      if (errno !== 0 && errno !== EINPROGRESS) throw systemError(libc, what, errno);
+      // Interrupted, the system goes on connecting, as it does behind EINPROGRESS.
+      const isUnderWay = errno === 0 || errno === EINPROGRESS || errno === EINTR;
+      if (!isUnderWay) throw systemError(libc, what, errno);
       this.#attempts.add(new Attempt(this, fd, address)); // the selector tells, in any case
     } catch (error) {
       libc.close(fd);
