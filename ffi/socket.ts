@@ -290,7 +290,7 @@ export class EpollSocket<S = unknown, C = unknown> extends Socket<S, C>
     if (this.#tls === null) dispatch.writable(this as Socket);
     else this.#tls.sendable();
     if ((this.flags & CLOSED) !== 0) return this.#tls?.lingering?.giveUp();
-    if (this.#fd !== -1) this.#watch(this.#wanted() & ~EPOLLOUT);
+    this.rewatch(); // for room again, if the system had no memory for that write
   }
 
   #failed(what: string, errno: number): void {

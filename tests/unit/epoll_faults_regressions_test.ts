@@ -1,8 +1,9 @@
 // What was wrong with the epoll backend where the system, or OpenSSL, refused something: a test each.
 import { assertEquals } from "@std/assert";
-import { EINTR } from "../../ffi/errno.ts";
+import { CloseCode, type Socket } from "@usockets/usockets";
+import { EINTR, ENOBUFS } from "../../ffi/errno.ts";
 import { faultyLoop } from "../support/faulty_libc.ts";
-import { close, modes, nativeTest, runLoop } from "../support/native.ts";
+import { close, modes, nativeTest, runLoop, socketPair } from "../support/native.ts";
 
 const host = "127.0.0.1";
 
@@ -28,4 +29,27 @@ for (const mode of modes) {
     assertEquals([events, faulty.due("connect")], [["open"], 0]);
     loop.free();
   });
+
+  nativeTest(
+    `a write without memory behind a hang-up is tried again, and finds out (${mode})`,
+    async () => {
+      const { loop, faulty } = faultyLoop();
+      const events: string[] = [];
+      const write = (socket: Socket) => void events.push(`write ${socket.write("x")}`);
+      const [ours, theirs] = socketPair();
+      loop.createContext({
+        onEnd: (socket) => write(socket as Socket),
+        onWritable: (socket) => write(socket as Socket),
+        onClose: (_socket, code, reason) => {
+          events.push(`close ${code} ${(reason as { code?: string }).code}`);
+        },
+      }).adoptHandle(ours);
+      faulty.failNext("send", ENOBUFS, ENOBUFS);
+      close(theirs);
+      await runLoop(loop, mode);
+      const ending = `close ${CloseCode.Reset} EPIPE`;
+      assertEquals(events, ["write 0", "write 0", "write 1", ending]);
+      loop.free();
+    },
+  );
 }
