@@ -130,12 +130,12 @@ function bindTcp(
     setOption(libc, fd, IPPROTO_TCP, TCP_NODELAY, 1); // connections inherit it
     check(libc, what, libc.bind(fd, sockaddr, sockaddr.length));
     check(libc, what, libc.listen(fd, Math.min(options.backlog ?? BACKLOG, 2 ** 31 - 1)));
+    const { ip, port } = localAddressOf(libc, fd, what); // whoever asked for port 0 has to know
+    return { fd, port, host: ip, close: () => void libc.close(fd) };
   } catch (error) {
     libc.close(fd);
     throw error;
   }
-  const { ip, port } = localAddressOf(libc, fd);
-  return { fd, port, host: ip, close: () => void libc.close(fd) };
 }
 
 // ---- unix ----
@@ -192,6 +192,6 @@ function takeOver(libc: Libc, options: ListenOptions<unknown>, fd: number): List
   const path = localPathOf(libc, fd);
   if (path !== null) return { fd, port: 0, host: path, close: () => void libc.close(fd) };
   setOption(libc, fd, IPPROTO_TCP, TCP_NODELAY, 1);
-  const { ip, port } = localAddressOf(libc, fd);
+  const { ip, port } = localAddressOf(libc, fd, what);
   return { fd, port, host: ip, close: () => void libc.close(fd) };
 }

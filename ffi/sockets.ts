@@ -96,10 +96,11 @@ export function setNonblocking(libc: Libc, fd: number, what: string): void {
   }
 }
 
-/** Where a socket is bound. */
-export function localAddressOf(libc: Libc, fd: number): Address {
+/** Where a socket is bound; failures are passed over unless `what` is given. */
+export function localAddressOf(libc: Libc, fd: number, what?: string): Address {
   length[0] = SOCKADDR_BYTES;
   const result = libc.getsockname(fd, sockaddr, lengthBytes);
+  if (what !== undefined) check(libc, what, result);
   return readAddress(libc, sockaddr, result < 0 ? 0 : length[0]);
 }
 

@@ -1,5 +1,5 @@
 // What was wrong with the epoll backend where the system, or OpenSSL, refused something: a test each.
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertThrows } from "@std/assert";
 import { CloseCode, type Socket } from "@usockets/usockets";
 import { EINTR, ENOBUFS } from "../../ffi/errno.ts";
 import { faultyLoop } from "../support/faulty_libc.ts";
@@ -53,3 +53,12 @@ for (const mode of modes) {
     },
   );
 }
+
+nativeTest("listen() that cannot find out its port throws, and no listener is left", () => {
+  const { loop, faulty } = faultyLoop();
+  faulty.failNext("getsockname", ENOBUFS);
+  const context = loop.createContext();
+  const error = assertThrows(() => context.listen({ host, port: 0 }), Error, "Cannot listen on");
+  assertEquals((error as { code?: string }).code, "ENOBUFS");
+  loop.free();
+});
