@@ -4,6 +4,7 @@
  */
 import { revoke, type WakeupHandle } from "../src/wakeup.ts";
 import { O_CLOEXEC, O_RDONLY } from "./constants.ts";
+import { ENOENT, lastErrno } from "./errno.ts";
 import { Ledger } from "./ledger.ts";
 import { type Libc, openLibc } from "./libc.ts";
 import { signalEventfd } from "./wakeup.ts";
@@ -35,6 +36,8 @@ export async function reclaim(handle: WakeupHandle): Promise<number> {
 function isThread(libc: Libc, thread: number): boolean {
   const path = new TextEncoder().encode(`/proc/self/task/${thread}/comm\0`);
   const file = libc.open(path, O_RDONLY | O_CLOEXEC);
-  if (file >= 0) libc.close(file);
-  return file >= 0;
+  // Out of descriptors nothing is known of it: what a living thread uses must not be closed.
+  if (file < 0) return lastErrno(libc) !== ENOENT;
+  libc.close(file);
+  return true;
 }

@@ -1,7 +1,8 @@
 // What was wrong with the epoll backend where the system, or OpenSSL, refused something: a test each.
 import { assertEquals, assertThrows } from "@std/assert";
-import { CloseCode, type Socket } from "@usockets/usockets";
-import { EINTR, ENOBUFS } from "../../ffi/errno.ts";
+import { CloseCode, reclaim, type Socket } from "@usockets/usockets";
+import { EINTR, EMFILE, ENOBUFS } from "../../ffi/errno.ts";
+import { openLibc, replaceLibc } from "../../ffi/libc.ts";
 import { faultyLoop } from "../support/faulty_libc.ts";
 import { close, modes, nativeTest, runLoop, socketPair } from "../support/native.ts";
 
@@ -61,4 +62,20 @@ nativeTest("listen() that cannot find out its port throws, and no listener is le
   const error = assertThrows(() => context.listen({ host, port: 0 }), Error, "Cannot listen on");
   assertEquals((error as { code?: string }).code, "ENOBUFS");
   loop.free();
+});
+
+nativeTest("reclaim() out of descriptors closes nothing of a living thread", async () => {
+  const { loop, faulty } = faultyLoop();
+  loop.createContext().listen({ host, port: 0 });
+  const run = loop.run();
+  const real = openLibc();
+  replaceLibc(faulty.libc);
+  try {
+    faulty.failNext("open", ...Array(100).fill(EMFILE));
+    assertEquals(await reclaim(loop.wakeupHandle), 0);
+  } finally {
+    replaceLibc(real);
+  }
+  await run;
+  assertEquals(loop.isFreed, true);
 });
