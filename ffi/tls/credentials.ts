@@ -8,6 +8,7 @@ import { readPemFile } from "../../src/pem.ts";
 import { SSL_CTRL_CHAIN_CERT, SSL_CTRL_SET_TMP_DH, X509_V_OK } from "./constants.ts";
 import { opensslError, takeReason } from "./errors.ts";
 import type { Handle, Libssl } from "./libssl.ts";
+import { checkBio } from "./memory.ts";
 import { cString, readCString } from "./strings.ts";
 
 /** Without one OpenSSL would ask for it at the terminal. */
@@ -149,7 +150,7 @@ function checkChain(libssl: Libssl, what: string, chain: readonly Handle[]): voi
 function withBio(libssl: Libssl, pem: string, use: (bio: Handle) => void): void {
   const bytes = cString(pem);
   libssl.ERR_clear_error();
-  const bio = libssl.BIO_new_mem_buf(bytes, bytes.length - 1)!;
+  const bio = checkBio(libssl.BIO_new_mem_buf(bytes, bytes.length - 1));
   try {
     use(bio);
   } finally {

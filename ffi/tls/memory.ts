@@ -74,7 +74,8 @@ export function createOutgoing(libssl: Libssl): Outgoing {
   return new AskedOutgoing(libssl);
 }
 
-function checked(bio: Handle | null): Handle {
+/** A BIO that OpenSSL made, or an error. */
+export function checkBio(bio: Handle | null): Handle {
   if (bio === null) throw new Error("Cannot use TLS: OpenSSL has no memory");
   return bio;
 }
@@ -97,7 +98,7 @@ class DirectIncoming implements Incoming {
   #high = 0;
 
   constructor(libssl: Libssl) {
-    this.bio = checked(libssl.BIO_new_mem_buf(memory(1), 1));
+    this.bio = checkBio(libssl.BIO_new_mem_buf(memory(1), 1));
     libssl.BIO_ctrl(this.bio, BIO_C_SET_BUF_MEM_EOF_RETURN, -1n, null);
     this.#bufMem = bufMemOf(libssl, this.bio);
     this.clear();
@@ -135,7 +136,7 @@ export class CopiedIncoming implements Incoming {
 
   constructor(libssl: Libssl) {
     this.#libssl = libssl;
-    this.bio = checked(libssl.BIO_new(libssl.BIO_s_mem()));
+    this.bio = checkBio(libssl.BIO_new(libssl.BIO_s_mem()));
   }
 
   get length(): number {
@@ -158,7 +159,7 @@ export class AskedOutgoing implements Outgoing {
 
   constructor(libssl: Libssl) {
     this.#libssl = libssl;
-    this.bio = checked(libssl.BIO_new(libssl.BIO_s_mem()));
+    this.bio = checkBio(libssl.BIO_new(libssl.BIO_s_mem()));
   }
 
   get isEmpty(): boolean {

@@ -1,12 +1,16 @@
 // What was wrong with the epoll backend where the system, or OpenSSL, refused something: a test each.
 import { assertEquals, assertThrows } from "@std/assert";
-import { CloseCode, reclaim, type Socket } from "@usockets/usockets";
+import { CloseCode, epoll, Loop, reclaim, type Socket } from "@usockets/usockets";
 import { EINTR, EMFILE, ENOBUFS } from "../../ffi/errno.ts";
 import { openLibc, replaceLibc } from "../../ffi/libc.ts";
+import { openLibssl, replaceLibssl } from "../../ffi/tls/libssl.ts";
+import { testCertificates } from "../support/certificates.ts";
+import { CountedLibssl } from "../support/counted_libssl.ts";
 import { faultyLoop } from "../support/faulty_libc.ts";
 import { close, modes, nativeTest, runLoop, socketPair } from "../support/native.ts";
 
 const host = "127.0.0.1";
+const { server: cert } = await testCertificates();
 
 for (const mode of modes) {
   nativeTest(`connect() that a signal interrupts goes on (${mode})`, async () => {
@@ -78,4 +82,20 @@ nativeTest("reclaim() out of descriptors closes nothing of a living thread", asy
   }
   await run;
   assertEquals(loop.isFreed, true);
+});
+
+nativeTest("a certificate for which OpenSSL has no memory is not called invalid", () => {
+  const real = openLibssl();
+  const counted = new CountedLibssl(real);
+  replaceLibssl(counted.libssl);
+  try {
+    const loop = new Loop({ backend: epoll });
+    loop.createContext({ tls: cert });
+    counted.refusals.BIO_new_mem_buf = 1;
+    assertThrows(() => loop.createContext({ tls: cert }), Error, "OpenSSL has no memory");
+    loop.free();
+    assertEquals(counted.left, {});
+  } finally {
+    replaceLibssl(real);
+  }
 });
