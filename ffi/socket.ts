@@ -68,8 +68,6 @@ export class EpollSocket<S = unknown, C = unknown> extends Socket<S, C>
   #local: Address | null = null;
   /** The connect under way, or what connected to, for messages. */
   #opening: Opening | null = null;
-  /** Of a write that failed, until the next iteration delivers it. */
-  #writeFailure: { code: number; error: Error } | null = null;
   /** Why it cannot be watched any more, until the next iteration closes it; null for none. */
   #watchError: unknown = null;
   /** Bytes were sent with `more` and nothing since. */
@@ -214,20 +212,20 @@ export class EpollSocket<S = unknown, C = unknown> extends Socket<S, C>
 
   /** What an iteration delivers for it that is no readiness of its descriptor. */
   deliver(): void {
-    const failure = this.#writeFailure;
-    this.#writeFailure = null;
+    const failure = this.writeFailure;
+    this.writeFailure = null;
     if ((this.flags & CLOSED) !== 0) return this.#tls?.lingering?.giveUp();
     if ((this.flags & CONNECTING) !== 0) return this.open(); // adopted
     if (this.#watchError !== null) return this.terminate(CloseCode.System, this.#watchError);
     if (failure === null) return;
-    dispatch.writeFailed(this as Socket, failure.code, failure.error);
+    dispatch.writeFailed(this as Socket, failure.code, failure.reason);
     this.rewatch();
   }
 
   /** A write that cannot be made: the next iteration delivers the error. */
   failLater(code: number, error: Error): void {
-    if (this.#writeFailure === null) this.backend.defer(this);
-    this.#writeFailure ??= { code, error };
+    if (this.writeFailure === null) this.backend.defer(this);
+    this.writeFailure ??= { code, reason: error };
   }
 
   ready(events: number): void {
@@ -262,7 +260,7 @@ export class EpollSocket<S = unknown, C = unknown> extends Socket<S, C>
         else this.#tls.received(buffer.bytes, count);
       } else if (count === 0) {
         if (buffer.isRestored()) continue;
-        if (this.#writeFailure !== null) this.deliver(); // it took the error that this end stands for
+        if (this.writeFailure !== null) this.deliver(); // it took the error that this end stands for
         if (this.#tls === null) dispatch.ended(this as Socket);
         else this.#tls.transportEnded();
         return this.rewatch();
@@ -394,7 +392,7 @@ export class EpollSocket<S = unknown, C = unknown> extends Socket<S, C>
       const errno = lastErrno(this.backend.libc);
       if (errno !== EAGAIN && errno !== EINTR && errno !== ENOBUFS && errno !== ENOMEM) {
         this.#isBroken = true;
-        if (this.#writeFailure !== null) return 0;
+        if (this.writeFailure !== null) return 0;
         this.failLater(closeCodeOf(errno), systemError(this.backend.libc, "Cannot write", errno));
         return total;
       }

@@ -146,7 +146,7 @@ export function ended(socket: Socket): void {
   } catch (error) {
     handlerThrew(socket, error);
   }
-  if ((socket.flags & SHUT_DOWN) !== 0) socket.terminate(CloseCode.Clean, undefined);
+  if ((socket.flags & SHUT_DOWN) !== 0) socket.terminateEnded();
 }
 
 /**

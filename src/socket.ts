@@ -23,6 +23,14 @@ import {
   WANTS_WRITABLE,
 } from "./socket_state.ts";
 
+/** Why a connection closes: the code and the reason of `onClose`. */
+interface Failure {
+  readonly code: number;
+  readonly reason: unknown;
+}
+
+const IN_ORDER: Failure = { code: CloseCode.Clean, reason: undefined };
+
 /**
  * A network connection: TCP, unix or TLS, all with the same interface. It belongs to a context,
  * which has its handlers, and carries typed user data in `ext`. It comes from `listen()`,
@@ -66,7 +74,9 @@ export abstract class Socket<S = unknown, C = unknown> {
   slot: number = -1;
   /** The listener that counts this connection. @internal */
   acceptedBy: ListenSocket | null = null;
-  #latched: { code: number; reason: unknown } | null = null;
+  #latched: Failure | null = null;
+  /** For backends: of a write that failed, until an iteration tells it. */
+  protected writeFailure: Failure | null = null;
 
   /**
    * For backends: links the socket into its context and keeps the loop running until it closes.
@@ -163,7 +173,7 @@ export abstract class Socket<S = unknown, C = unknown> {
     if ((flags & (CONNECTING | CLOSED | SHUT_DOWN)) !== 0) return;
     this.flags = (flags | SHUT_DOWN) & ~WANTS_WRITABLE;
     if ((flags & FAILED) !== 0) return;
-    if ((flags & PEER_ENDED) !== 0) this.terminate(CloseCode.Clean, undefined);
+    if ((flags & PEER_ENDED) !== 0) this.terminateEnded();
     else this.sendFin();
   }
 
@@ -358,6 +368,12 @@ export abstract class Socket<S = unknown, C = unknown> {
   /** Closes with the latched error. @internal */
   terminateFailed(): void {
     const { code, reason } = this.#latched!;
+    this.terminate(code, reason);
+  }
+
+  /** Both directions ended: in order, unless it is known that a write failed. @internal */
+  terminateEnded(): void {
+    const { code, reason } = this.writeFailure ?? IN_ORDER;
     this.terminate(code, reason);
   }
 

@@ -53,10 +53,8 @@ function isToldWell(side: Side, code: number, { setting, thrown, injected }: Evi
   const isTls = setting.transport.endsWith("tls");
   if (side.closedWith !== null) return code === side.closedWith;
   if (code === CloseCode.Clean) {
-    // What broke a connection is told, unless end() cares no more. TLS may end by one packet in both
-    // directions, before the next iteration tells of a write.
-    const isOver = side.isHasty || (isTls && side.hasEnded);
-    return reason === undefined && (!side.isBroken || isOver);
+    // What broke a connection is told, unless end() cares no more.
+    return reason === undefined && (!side.isBroken || side.isHasty);
   }
   if (!(reason instanceof Error)) return false;
   const { code: name } = reason as { code?: string };

@@ -1,7 +1,7 @@
 // What was wrong with the epoll backend where the system, or OpenSSL, refused something: a test each.
 import { assertEquals, assertThrows } from "@std/assert";
 import { CloseCode, epoll, Loop, reclaim, type Socket } from "@usockets/usockets";
-import { EINTR, EMFILE, ENOBUFS } from "../../ffi/errno.ts";
+import { EINTR, EMFILE, ENOBUFS, EPIPE } from "../../ffi/errno.ts";
 import { openLibc, replaceLibc } from "../../ffi/libc.ts";
 import { openLibssl, replaceLibssl } from "../../ffi/tls/libssl.ts";
 import { testCertificates } from "../support/certificates.ts";
@@ -54,6 +54,36 @@ for (const mode of modes) {
       await runLoop(loop, mode);
       const ending = `close ${CloseCode.Reset} EPIPE`;
       assertEquals(events, ["write 0", "write 0", "write 1", ending]);
+      loop.free();
+    },
+  );
+}
+
+for (const isTls of [false, true]) {
+  nativeTest(
+    `a write that fails in onEnd is told, though shutdown() follows (${isTls ? "TLS" : "plain"})`,
+    async () => {
+      const { loop, faulty } = faultyLoop();
+      const events: string[] = [];
+      const listener = loop.createContext({
+        tls: isTls ? cert : undefined,
+        onEnd(socket) {
+          faulty.failNext("send", EPIPE);
+          events.push(`write ${socket.write("farewell")}`);
+          socket.shutdown();
+        },
+        onClose(_socket, code, reason) {
+          events.push(`close ${code} ${(reason as { code?: string })?.code}`);
+          listener.close();
+        },
+      }).listen({ host, port: 0 });
+      const tls = isTls ? { rejectUnauthorized: false } : undefined;
+      loop.createContext({
+        tls,
+        [isTls ? "onHandshake" : "onOpen"]: (socket: Socket) => socket.shutdown(),
+      }).connect({ host, port: listener.port });
+      await runLoop(loop);
+      assertEquals(events, ["write 8", `close ${CloseCode.Reset} EPIPE`]);
       loop.free();
     },
   );
