@@ -18,11 +18,11 @@ import type { Timer } from "./timer.ts";
 /** A timeout that is not set: a deadline that never comes. */
 const NONE = Infinity;
 /**
- * How many handlers one tick calls: those that came together are due together, thousands behind an
- * attack, and each may take 20 µs to close. The rest is due a moment later, behind what else is ready.
+ * How long one tick calls handlers, in milliseconds: those that came together are due together,
+ * thousands behind an attack, and each may take 20 µs to close.
  */
-const EXPIRIES = 32;
-/** That moment, in milliseconds. */
+const TELLING_MS = 1;
+/** The rest is due so much later, behind what else is ready. */
 const PAUSE_MS = 1;
 /** How many numbers an array has room for at the least. */
 const LENGTH_MIN = 64;
@@ -189,13 +189,14 @@ export class TimerSweep {
   #tick(): void {
     const now = this.#now();
     if (this.#beginAll(now) > now) return;
-    let room = EXPIRIES;
+    const end = performance.now() + TELLING_MS;
+    let isDone = true;
     for (const timeouts of this.#kinds) {
-      if (timeouts.nextDue <= now) room = this.#expire(timeouts, now, room);
+      if (timeouts.nextDue <= now) isDone &&= this.#expire(timeouts, now, end);
     }
     // What handlers set begins here, not at the next tick: set again and again, it comes a tick sooner.
     if (this.#kinds.some(({ hasChanges }) => hasChanges)) this.#beginAll(this.#now());
-    if (room === 0) this.#timer?.set(() => this.#tick(), PAUSE_MS, this.#tickMs);
+    if (!isDone) this.#timer?.set(() => this.#tick(), PAUSE_MS, this.#tickMs);
   }
 
   /** A whole number, for deadlines are. */
@@ -215,20 +216,20 @@ export class TimerSweep {
   }
 
   /**
-   * Calls the handlers of what is due, `room` at the most; returns what room is left. From the end:
-   * when they have a slot given back, the last one moves there. Either the walk has been at both, or
-   * it comes to where that one is now.
+   * Calls the handlers of what is due, until all is told or the time has come to `end`; returns whether
+   * all is told. From the end: when they have a slot given back, the last one moves there. Either the
+   * walk has been at both, or it comes to where that one is now.
    */
-  #expire(timeouts: Timeouts, now: number, room: number): number {
+  #expire(timeouts: Timeouts, now: number, end: number): boolean {
     let { times } = timeouts;
-    for (let slot = times.length; --slot >= 0 && room > 0;) {
+    for (let slot = times.length; --slot >= 0;) {
       if (times[slot] > now || times[slot] < 0) continue;
       times[slot] = NONE;
-      room--;
       timeouts.expired(this.#sockets[slot]);
+      if (performance.now() >= end) return false; // or it was the last, which costs a tick
       times = timeouts.times; // it may have grown or shrunk
       slot = Math.min(slot, times.length);
     }
-    return room;
+    return true;
   }
 }

@@ -25,6 +25,13 @@ type AnyListener = Deno.Listener<Deno.Conn, Deno.Addr>;
  */
 const BACK_OFF_MS = 10, BACK_OFF_MS_MAX = 1000;
 
+/**
+ * How many connections one turn takes on: those that are open want their turn too. Of TLS it is one,
+ * for Deno runs a handshake as soon as it accepts, and more where turns take so long that it would
+ * starve them.
+ */
+const ACCEPTS = 16, TLS_ACCEPTS = 1;
+
 /** A listener of the Deno backend. */
 export class DenoListenSocket extends ListenSocket implements Completion {
   override readonly port: number;
@@ -36,7 +43,7 @@ export class DenoListenSocket extends ListenSocket implements Completion {
   #isAccepting = false;
   #accepted: Deno.Conn | null = null;
   #failures = 0;
-  /** Of TLS: how many more this turn may accept. */
+  /** How many more this turn may accept. */
   #acceptsLeft = 1;
   #backOff: ReturnType<typeof setTimeout> | undefined;
 
@@ -67,18 +74,17 @@ export class DenoListenSocket extends ListenSocket implements Completion {
     this.#accepted = null;
     if (conn === null) return;
     this.#open(conn);
-    if (!this.#isTls || --this.#acceptsLeft > 0) this.accept();
+    if (--this.#acceptsLeft > 0) this.accept();
     else this.#acceptNextTurn();
   }
 
-  /**
-   * Deno runs a handshake as soon as it accepts: one a turn, so that a burst of them starves nobody,
-   * and more where turns take so long that it would starve them.
-   */
+  /** A connection that waits is accepted at once: without a pause it would be the same turn for ever. */
   #acceptNextTurn(): void {
     const now = performance.now();
     setImmediate(() => {
-      this.#acceptsLeft = handshakesFor(performance.now() - now, 1);
+      this.#acceptsLeft = this.#isTls
+        ? handshakesFor(performance.now() - now, TLS_ACCEPTS)
+        : ACCEPTS;
       this.accept();
     });
   }

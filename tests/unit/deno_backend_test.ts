@@ -282,3 +282,24 @@ Deno.test(
     assertEquals([isRefused, answer], [true, "unharmed"]);
   },
 );
+
+Deno.test("a flood of connections leaves room for those that are open", async () => {
+  const count = 200;
+  let accepted = 0, most = 0;
+  const loop = new Loop();
+  const listener = loop.createContext({
+    onOpen: () => void (++accepted === count && listener.close()),
+  }).listen({ host: "127.0.0.1", port: 0 });
+  const address = { hostname: "127.0.0.1", port: listener.port };
+  const conns = await Promise.all(Array.from({ length: count }, () => Deno.connect(address)));
+  let before = 0;
+  const turn = () => {
+    most = Math.max(most, accepted - before);
+    before = accepted;
+    if (accepted < count) setImmediate(turn);
+    else for (const conn of conns) conn.close();
+  };
+  setImmediate(turn);
+  await loop.run();
+  assert(most <= 16, `${most} in one turn`);
+});
