@@ -36,6 +36,19 @@ interface Moment {
 
 const paused = () => ({ landed: (socket: Socket) => socket.pause() });
 
+/** Writes until nothing more is accepted, finishes, and is reset a moment later. */
+const stuffed = ({ t, reset }: Attack, finish: (socket: Socket) => void) => ({
+  landed(socket: Socket) {
+    const flood = new Flood();
+    for (let before = -1; before < flood.accepted;) {
+      before = flood.accepted;
+      flood.pump(socket);
+    }
+    finish(socket);
+    t.loop.createTimer().set(reset, 20);
+  },
+});
+
 const moments: Record<string, Moment> = {
   "while megabytes are written to it": {
     server({ t, reset }) {
@@ -119,32 +132,12 @@ const moments: Record<string, Moment> = {
     code: Reset,
   },
   "behind close() with bytes left": {
-    server: ({ t, reset }) => ({
-      landed(socket) {
-        const flood = new Flood();
-        for (let before = -1; before < flood.accepted;) {
-          before = flood.accepted;
-          flood.pump(socket);
-        }
-        socket.close();
-        t.loop.createTimer().set(reset, 20);
-      },
-    }),
+    server: (attack) => stuffed(attack, (socket) => socket.close()),
     attacker: paused,
     code: Clean,
   },
   "behind end() with bytes left": {
-    server: ({ t, reset }) => ({
-      landed(socket) {
-        const flood = new Flood();
-        for (let before = -1; before < flood.accepted;) {
-          before = flood.accepted;
-          flood.pump(socket);
-        }
-        socket.end();
-        t.loop.createTimer().set(reset, 20);
-      },
-    }),
+    server: (attack) => stuffed(attack, (socket) => socket.end()),
     attacker: paused,
     code: Reset,
   },

@@ -1,9 +1,5 @@
 /** Programs in a network of their own: what takes a link that is cut, or a name server that is silent. */
-import { fail } from "@std/assert";
-import type { ProgramResult } from "./subprocess.ts";
-
-/** How long a program may take before it counts as hanging, in milliseconds. */
-const HANG_MS = 30_000;
+import { type ProgramResult, resultOf } from "./subprocess.ts";
 
 /** What a program has for itself: processes too, of which the first takes all others along. */
 const OWN = ["--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"];
@@ -42,11 +38,5 @@ export async function runInNamespace(script: string): Promise<ProgramResult> {
     stderr: "piped",
     env: { NO_COLOR: "1" },
   }).spawn();
-  const watchdog = setTimeout(() => child.kill("SIGKILL"), HANG_MS);
-  const { code, signal, stdout, stderr } = await child.output();
-  clearTimeout(watchdog);
-  const decoder = new TextDecoder();
-  const result = { code, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };
-  if (signal !== null) fail(`the program was ended by ${signal}: ${JSON.stringify(result)}`);
-  return result;
+  return await resultOf(child);
 }

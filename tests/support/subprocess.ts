@@ -32,7 +32,11 @@ export async function runProgram(
   source: string | URL,
   options: ProgramOptions = {},
 ): Promise<ProgramResult> {
-  const child = spawn(source, options);
+  return await resultOf(spawn(source, options));
+}
+
+/** What a program comes to that ends by itself; fails where it does not. */
+export async function resultOf(child: Deno.ChildProcess): Promise<ProgramResult> {
   const watchdog = setTimeout(() => child.kill("SIGKILL"), HANG_MS);
   const { code, signal, stdout, stderr } = await child.output();
   clearTimeout(watchdog);

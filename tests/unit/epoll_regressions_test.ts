@@ -251,11 +251,8 @@ for (const mode of modes) {
   );
 }
 
-Deno.test({
-  name: "a sleeping loop answers while all threads of Deno's pool are busy",
-  ignore,
-  async fn() {
-    const lines = await linesOf(`
+/** For scripts: keeps all threads of Deno's pool busy until they are released. */
+const BUSY_POOL = `
       const libc = Deno.dlopen("libc.so.6", {
         pipe: { parameters: ["buffer"], result: "i32" },
         write: { parameters: ["i32", "buffer", "i32"], result: "i32" },
@@ -263,6 +260,16 @@ Deno.test({
       }).symbols;
       const ends = new Int32Array(2);
       libc.pipe(new Uint8Array(ends.buffer));
+      const fillPool = () =>
+        Array.from({ length: 40 }, () => libc.read(ends[0], new Uint8Array(1), 1));
+      const release = () => libc.write(ends[1], new Uint8Array(40), 40);`;
+
+Deno.test({
+  name: "a sleeping loop answers while all threads of Deno's pool are busy",
+  ignore,
+  async fn() {
+    const lines = await linesOf(`
+      ${BUSY_POOL}
       const loop = new Loop({ backend: epoll });
       const server = loop.createContext({ onData: (socket, data) => void socket.write(data) });
       const { port } = server.listen({ host: "127.0.0.1", port: 0 });
@@ -274,8 +281,7 @@ Deno.test({
       };
       await roundTrip();
       // Deno has 32 such threads; these wait for the bytes that come last.
-      const reads = Array.from({ length: 40 }, () => libc.read(ends[0], new Uint8Array(1), 1));
-      const release = () => libc.write(ends[1], new Uint8Array(40), 40);
+      const reads = fillPool();
       await roundTrip(); // it was asleep already, in a thread that is free from here on
       // No event tells that it has fallen asleep again.
       await new Promise((resolve) => setTimeout(resolve, 300));
@@ -299,13 +305,7 @@ Deno.test({
   ignore,
   async fn() {
     const lines = await linesOf(`
-      const libc = Deno.dlopen("libc.so.6", {
-        pipe: { parameters: ["buffer"], result: "i32" },
-        write: { parameters: ["i32", "buffer", "i32"], result: "i32" },
-        read: { parameters: ["i32", "buffer", "i32"], result: "i32", nonblocking: true },
-      }).symbols;
-      const ends = new Int32Array(2);
-      libc.pipe(new Uint8Array(ends.buffer));
+      ${BUSY_POOL}
       const loop = new Loop({ backend: epoll });
       const timer = loop.createTimer();
       const run = loop.run().then(() => console.log("ended"));
@@ -313,7 +313,7 @@ Deno.test({
       await fires(300);
       // Deno has 32 such threads; the loop's next wait does not begin before the bytes come.
       const fired = fires(300);
-      const reads = Array.from({ length: 40 }, () => libc.read(ends[0], new Uint8Array(1), 1));
+      const reads = fillPool();
       await fired;
       timer.set(() => {}, 100_000);
       // No event tells that it has fallen asleep again.
@@ -321,7 +321,7 @@ Deno.test({
       timer.close();
       // No event tells that it has had its glance.
       await new Promise((resolve) => setTimeout(resolve, 300));
-      libc.write(ends[1], new Uint8Array(40), 40);
+      release();
       await Promise.all(reads);
       setTimeout(() => {
         console.log("goes on");
@@ -338,23 +338,17 @@ Deno.test({
   ignore,
   async fn() {
     const lines = await linesOf(`
-      const libc = Deno.dlopen("libc.so.6", {
-        pipe: { parameters: ["buffer"], result: "i32" },
-        write: { parameters: ["i32", "buffer", "i32"], result: "i32" },
-        read: { parameters: ["i32", "buffer", "i32"], result: "i32", nonblocking: true },
-      }).symbols;
-      const ends = new Int32Array(4);
-      const bytes = new Uint8Array(ends.buffer);
-      libc.pipe(bytes);
-      libc.pipe(bytes.subarray(8));
+      ${BUSY_POOL}
+      const news = new Int32Array(2);
+      libc.pipe(new Uint8Array(news.buffer));
       const loop = new Loop({ backend: epoll });
       const { promise, resolve } = Promise.withResolvers();
-      const poll = loop.createPoll(ends[2], {
+      const poll = loop.createPoll(news[0], {
         onReady: () => {
           poll.stop();
           while (loop.lowPriority.admit({ readmit: () => true }));
           loop.lowPriority.admit({ readmit: () => (resolve(), true) });
-          libc.write(ends[1], new Uint8Array(40), 40);
+          release();
         },
       });
       poll.start(1);
@@ -364,12 +358,12 @@ Deno.test({
       await fires(300);
       const fired = fires(300);
       // Deno has 32 such threads; the loop's next wait does not begin before the bytes come.
-      const reads = Array.from({ length: 40 }, () => libc.read(ends[0], new Uint8Array(1), 1));
+      fillPool();
       await fired;
       timer.set(() => {}, 100_000); // keeps the loop running
       // No event tells that it has fallen asleep again.
       await new Promise((resolve) => setTimeout(resolve, 300));
-      libc.write(ends[3], new Uint8Array(1), 1);
+      libc.write(news[1], new Uint8Array(1), 1);
       setTimeout(() => {
         console.log("forgotten");
         Deno.exit();
