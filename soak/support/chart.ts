@@ -3,6 +3,7 @@
  * @module
  */
 import { COLOURS, type Part, render, style } from "../../bench/support/chart_specs.ts";
+import { whole } from "../../examples/support/load_results.ts";
 import { nameOf, type Sample, type Soak } from "./samples.ts";
 
 /** A line of a panel. */
@@ -64,7 +65,9 @@ export function chart(soak: Soak): Promise<string> {
     padding: 20,
     title: {
       text: `${options.minutes} minutes of everything: ${nameOf(options)}`,
-      subtitle: `${options.connections} connections that stay, beside those that come and go`,
+      subtitle: `${
+        whole(options.connections)
+      } connections that stay, beside those that come and go`,
       anchor: "start",
       frame: "bounds",
       offset: 16,

@@ -67,12 +67,11 @@ function blockOf(soak: Soak): string {
     promise,
     isKept ? figure : `**broken**: ${figure}`,
   ]);
+  const said = `${options.minutes} minutes, ${whole(options.connections)} connections that stay`;
   return [
     `### ${nameOf(options)}`,
-    `${date.slice(0, 10)}, ${options.minutes} minutes, ${
-      whole(options.connections)
-    } connections that ` +
-    `stay, seed ${options.seed}: ${machine}.`,
+    `${date.slice(0, 10)}, ${said}, seed ${options.seed}.`,
+    `${machine}.`,
     `![Memory, descriptors and latency over time](charts/${fileNameOf(soak)}.svg)`,
     table([["", ""], ...facts, ...verdicts]),
   ].join("\n\n");

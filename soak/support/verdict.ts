@@ -19,7 +19,7 @@ export interface Verdict {
 /** What must hold of a soak. */
 export function judge(soak: Soak): Verdict[] {
   const { rest, account } = soak;
-  const { deviation, drift } = memoryOf(soak.samples);
+  const { deviation, drift, range } = memoryOf(soak.samples);
   const left = rest.descriptorsAfter - rest.descriptorsBefore;
   const answered = soak.samples.reduce((total, { messages }) => total + messages, 0);
   return [
@@ -38,19 +38,21 @@ export function judge(soak: Soak): Verdict[] {
     {
       promise: "memory is flat over the last half, ±2 %",
       isKept: deviation <= FLAT,
-      figure: `±${percent(deviation)}, drift ${signed(drift)}`,
+      figure: `±${percent(deviation)}, drift ${signed(drift)}; single samples ${range}`,
     },
     { promise: "no descriptor is left", isKept: left <= 0, figure: `${Math.max(0, left)} left` },
   ];
 }
 
 /**
- * Over the last half: how far the mean of any tenth of it is from the mean of all, and how far a line
- * fitted to all samples goes up.
+ * Over the last half: how far the mean of any tenth of it is from the mean of all, how far a line
+ * fitted to all samples goes up, and between what they are.
  */
-export function memoryOf(samples: readonly Sample[]): { deviation: number; drift: number } {
+export function memoryOf(
+  samples: readonly Sample[],
+): { deviation: number; drift: number; range: string } {
   const half = samples.slice(Math.floor(samples.length / 2)).map(({ memoryBytes }) => memoryBytes);
-  if (half.length < 2) return { deviation: Infinity, drift: Infinity }; // nothing can be said
+  if (half.length < 2) return { deviation: Infinity, drift: Infinity, range: "none" }; // nothing can be said
   const all = mean(half);
   const parts = Math.min(PARTS, half.length);
   const means = Array.from({ length: parts }, (_, part) => {
@@ -60,6 +62,7 @@ export function memoryOf(samples: readonly Sample[]): { deviation: number; drift
   return {
     deviation: Math.max(...means.map((part) => Math.abs(part / all - 1))),
     drift: slopeOf(half) * (half.length - 1) / all,
+    range: `${megabytes(Math.min(...half))} to ${megabytes(Math.max(...half))} MB`,
   };
 }
 
@@ -76,6 +79,10 @@ function slopeOf(values: readonly number[]): number {
 
 function mean(values: readonly number[]): number {
   return values.reduce((total, value) => total + value, 0) / values.length;
+}
+
+function megabytes(bytes: number): string {
+  return (bytes / 1e6).toFixed(0);
 }
 
 function percent(share: number): string {
