@@ -76,7 +76,7 @@ export abstract class Socket<S = unknown, C = unknown> {
   acceptedBy: ListenSocket | null = null;
   #latched: Failure | null = null;
   /** For backends: of a write that failed, until an iteration tells it. */
-  protected writeFailure: Failure | null = null;
+  protected writeFailure: { code: number; reason: unknown } | null = null;
 
   /**
    * For backends: links the socket into its context and keeps the loop running until it closes.
