@@ -1,6 +1,7 @@
 import { assertEquals } from "@std/assert";
-import { describe, it } from "@std/testing/bdd";
+import { afterEach, beforeEach, describe, it } from "@std/testing/bdd";
 import { LowPriorityQueue } from "../../src/low_priority.ts";
+import { clock, restartClock, stopClock } from "../support/fake_loop.ts";
 
 /** Notes its turns; `wants` is what readmit() returns. */
 class Waiter {
@@ -32,6 +33,9 @@ function queueOf(count: number): { queue: LowPriorityQueue; waiters: Waiter[]; t
 const names = (waiters: Waiter[]) => waiters.map(({ name }) => name).join(" ");
 
 describe("LowPriorityQueue", () => {
+  beforeEach(stopClock);
+  afterEach(restartClock);
+
   it("admit() lets five through at once, and no more until readmit()", () => {
     const queue = new LowPriorityQueue();
     const turns: Waiter[] = [];
@@ -101,12 +105,11 @@ describe("LowPriorityQueue", () => {
   });
 
   it("iterations that take long go on with one for each four milliseconds, up to 64", () => {
-    let now = 1;
-    const queue = new LowPriorityQueue(() => now);
+    const queue = new LowPriorityQueue();
     const turns: Waiter[] = [];
     for (let i = 0; i < 205; i++) queue.admit(new Waiter(turns, `${i}`));
     const taken = [0, 10, 40, 80, 5000].map((ms) => {
-      now += ms;
+      clock.now += ms;
       const before = turns.length;
       queue.readmit();
       return turns.length - before;
@@ -115,13 +118,12 @@ describe("LowPriorityQueue", () => {
   });
 
   it("a long wait for events is no long iteration", () => {
-    let now = 1;
-    const queue = new LowPriorityQueue(() => now);
-    const { turns } = queueOf(0);
+    const queue = new LowPriorityQueue();
+    const turns: Waiter[] = [];
     for (let i = 0; i < 6; i++) queue.admit(new Waiter(turns, `${i}`));
     queue.readmit();
     queue.readmit(); // nobody waits any more
-    now += 5000;
+    clock.now += 5000;
     for (let i = 0; i < 20; i++) queue.admit(new Waiter(turns, `late ${i}`));
     turns.length = 0;
     queue.readmit();
